@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WIRE_SEAL_H
+#define WIRE_SEAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/rnd.h"
+#include "wire/unit.h"
+
+/*
+ * Keys and the sealing of units.
+ *
+ * volume key (32 random bytes, one per volume and key generation)
+ *   -> HKDF-SHA256 -> delta key   (salt = delta salt, info = label, volume,
+ *                                  epoch, seq)
+ *   -> HKDF-SHA256 -> fingerprint key (info = label, volume)
+ * commitment = first 16 bytes of HMAC-SHA256(delta key, label): checked before
+ * a delta key is used, since GCM itself would accept under several keys.
+ */
+#define VOLUME_KEY_BYTES 32U
+
+struct volume_key {
+	uint32_t id;			/* generation, from 1 */
+	uint8_t bytes[VOLUME_KEY_BYTES];
+};
+
+int volume_key_new(struct rnd *rnd, uint32_t id, struct volume_key *out);
+void volume_key_wipe(struct volume_key *key);
+
+/*
+ * Exported key: one small printable text (name, UUID, key, check). Encoder
+ * writes at most cap bytes with NUL, returns length or -ENOSPC. Decoder: 0,
+ * -EBADMSG with err told.
+ */
+#define KEY_TEXT_MAX 1024U
+int volume_key_to_text(const struct volume_key *key, const char *name,
+		       const struct uuid *volume, char *out, size_t cap);
+int volume_key_from_text(const char *text, size_t len, struct volume_key *key,
+			 char name[65], struct uuid *volume, struct err *err);
+
+/* Fingerprints. One thread per context. */
+struct fp_ctx;
+struct fp_ctx *fp_ctx_new(const struct volume_key *key,
+			  const struct uuid *volume);
+void fp_ctx_free(struct fp_ctx *ctx);
+/* data is one block (4096 bytes), known not to be all zero. */
+int fp_compute(struct fp_ctx *ctx, uint64_t block, const void *data,
+	       struct fp *out);
+extern const struct fp fp_unknown;	/* all zero */
+extern const struct fp fp_zero_block;	/* {1, 0, ...} */
+bool fp_equal(const struct fp *a, const struct fp *b);
+bool block_is_zero(const void *data, size_t n);
+
+/* Compression choice of a volume: `compression =`. */
+enum comp_mode { COMP_AUTO, COMP_NONE, COMP_LZ4, COMP_ZSTD };
+
+struct comp_config {
+	enum comp_mode mode;
+	int level;			/* zstd; 0 = default */
+};
+
+/*
+ * Encodes and seals units of one delta. The nonce counter starts at 0 and the
+ * salt is fresh, so a sealer is never recreated from saved state.
+ */
+struct sealer;
+struct sealer *sealer_new(const struct volume_key *key,
+			  const struct uuid *volume, uint64_t epoch,
+			  uint64_t seq, const struct comp_config *comp,
+			  struct rnd *rnd);
+void sealer_free(struct sealer *s);
+const struct delta *sealer_delta(const struct sealer *s);
+/*
+ * Append one unit to out: count blocks (1..UNIT_MAX_BLOCKS) of plain from
+ * first, with their fingerprints. 0 or negative errno; after an error out is
+ * as it was.
+ */
+int sealer_data(struct sealer *s, uint64_t first, uint32_t count,
+		const void *plain, const struct fp *fps, struct buf *out);
+int sealer_zero(struct sealer *s, uint64_t first, uint32_t count,
+		struct buf *out);
+
+/*
+ * Opens units; caches the keys of the deltas it has seen. One thread.
+ */
+struct opener;
+struct opener *opener_new(const struct volume_key *key);
+void opener_free(struct opener *o);
+/*
+ * Verify and decode the unit at p (exactly n bytes) written under d. out gets
+ * count * 4096 bytes (nothing for UNIT_ZERO: view->codec tells). The seal is
+ * verified before anything is decompressed. 0; -EBADMSG (damaged, forged or
+ * not of this volume); -ENOKEY (the key is not the one that sealed it).
+ */
+int opener_open(struct opener *o, const struct delta *d, const uint8_t *p,
+		size_t n, struct unit_view *view, uint8_t *out, size_t out_cap);
+
+#endif

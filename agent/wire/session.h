@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WIRE_SESSION_H
+#define WIRE_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/uuid.h"
+#include "wire/unit.h"
+
+/*
+ * Both ends of a conversation as step machines: bytes in, bytes and events
+ * out. They do no I/O, read no clock and keep no thread; the owner moves the
+ * bytes. An end enforces the protocol's order: a message out of place, a
+ * handle it did not give out, a sequence that does not follow: -EPROTO with
+ * err told, and the session is over.
+ *
+ * The dialler speaks first (HELLO) and is not connected until ACCEPT has
+ * come: a finished TLS handshake proves nothing to a TLS 1.3 client. Who
+ * sends points and who receives them is said in HELLO and is independent of
+ * who dialled.
+ */
+#define WIRE_VERSION_MIN 1U
+#define WIRE_VERSION_MAX 1U
+#define WIRE_NAME_MAX 64U
+#define WIRE_HEAD_BYTES 32U
+#define WIRE_MAX_FRAME_BYTES (2U << 20)		/* body of any frame */
+#define WIRE_MAX_UNITS_BYTES (1U << 20)		/* body of a UNITS frame */
+#define WIRE_MAX_FP_BLOCKS 16384U		/* per FP_QUERY */
+#define WIRE_MAX_PRE_ACCEPT_BYTES 4096U		/* all a stranger may send */
+
+enum wire_role {
+	WIRE_ROLE_SENDER = 1,		/* pushes one volume's points */
+	WIRE_ROLE_RECEIVER = 2,		/* dials, and is sent points (later) */
+	WIRE_ROLE_READER = 3,		/* lists and reads points */
+};
+
+enum wire_right {
+	WIRE_RIGHT_PUSH = 1 << 0,
+	WIRE_RIGHT_READ = 1 << 1,
+	WIRE_RIGHT_PROMOTE = 1 << 2,
+	WIRE_RIGHT_ADMIN = 1 << 3,
+};
+
+struct wire_head {
+	uint8_t b[WIRE_HEAD_BYTES];
+};
+
+struct wire_hello {
+	uint16_t version_min, version_max;
+	uint64_t features;		/* bits the dialler understands */
+	enum wire_role role;
+	struct uuid node;		/* of the dialling daemon's state */
+	struct uuid boot;		/* kernel boot id */
+	int64_t wall_ns;
+	char software[32];
+};
+
+struct wire_accept {
+	uint16_t version;		/* chosen */
+	uint64_t features;		/* both understand */
+	struct uuid session;		/* fresh random */
+	struct uuid node;
+	struct uuid boot;
+	int64_t wall_ns;
+	uint32_t rights;		/* enum wire_right bits of this peer */
+	char peer_name[WIRE_NAME_MAX + 1];	/* SOURCE, from the certificate */
+	char software[32];
+};
+
+/* A refusal or failure as it travels: slug, text, remedy. */
+struct wire_error {
+	int32_t num;			/* negative errno of the teller */
+	char code[40];
+	char message[384];
+	char remedy[256];
+};
+
+struct wire_volume_open {
+	struct uuid uuid;
+	char name[WIRE_NAME_MAX + 1];
+	uint64_t size_bytes;
+	uint64_t epoch;
+	uint32_t block_bytes;		/* tracking block, for status */
+	bool has_acked;			/* the source has an acknowledged point */
+	uint64_t acked_epoch, acked_seq;
+	struct wire_head acked_head;
+	/* device numbers of the volume and the disk below, for the check that
+	 * the store does not lie on what it protects (valid on equal boot) */
+	uint32_t disk_major, disk_minor, part_major, part_minor;
+};
+
+struct wire_volume_state {
+	uint32_t handle;
+	uint64_t epoch;
+	bool has_point;
+	uint64_t seq;			/* newest committed point */
+	struct wire_head head, prev_head;
+	int64_t flip_wall_ns;
+	bool has_open;			/* an open point with staged units */
+	uint64_t open_bytes;
+};
+
+struct wire_commit {
+	uint64_t epoch, seq;
+	int64_t flip_wall_ns;
+	uint8_t kind;			/* enum point_kind */
+	uint64_t size_bytes;
+	char label[WIRE_NAME_MAX + 1];
+	struct wire_head prev_head;
+	uint64_t units;			/* sent for this point in this session */
+};
+
+struct wire_ack {
+	struct uuid session;
+	uint64_t epoch, seq;
+	struct wire_head head;
+	int64_t received_wall_ns;
+	uint64_t changed_bytes, stored_bytes;
+};
+
+struct wire_point {			/* one row of POINTS */
+	uint64_t epoch, seq;
+	int64_t flip_wall_ns, received_wall_ns;
+	uint8_t kind;
+	bool damaged;
+	char label[WIRE_NAME_MAX + 1];
+	uint64_t size_bytes, changed_bytes, stored_bytes;
+	uint32_t pins;
+};
+
+/* How a reader names a point; resolved by the replica. */
+enum wire_select { WIRE_SELECT_LATEST, WIRE_SELECT_SEQ, WIRE_SELECT_LABEL,
+		   WIRE_SELECT_TIME };
+struct wire_view_open {
+	char source[WIRE_NAME_MAX + 1];	/* empty: short form */
+	char name[WIRE_NAME_MAX + 1];
+	enum wire_select select;
+	uint64_t epoch, seq;		/* epoch 0: current lineage */
+	char label[WIRE_NAME_MAX + 1];
+	int64_t wall_ns;
+};
+
+struct wire_view_state {
+	uint32_t handle;
+	struct uuid volume;
+	char source[WIRE_NAME_MAX + 1];
+	char name[WIRE_NAME_MAX + 1];
+	struct wire_point point;
+};
+
+/* ---- the end that dialled ---- */
+
+enum dial_event_type {
+	DIAL_ACCEPTED,		/* accept */
+	DIAL_REJECTED,		/* error; the session is over */
+	DIAL_VOLUME,		/* volume: answer to dial_volume_open */
+	DIAL_REFUSED,		/* error: the volume is refused */
+	DIAL_FPS,		/* first, count, fps (valid until next feed) */
+	DIAL_ACK,		/* ack */
+	DIAL_POINT,		/* point: one row; DIAL_POINTS_END after */
+	DIAL_POINTS_END,
+	DIAL_VIEW,		/* view: answer to dial_view_open */
+	DIAL_PIECE,		/* piece: part of the answer to dial_view_read */
+	DIAL_READ_END,		/* first, count of the finished read */
+	DIAL_ERROR,		/* error: a request failed; session goes on */
+	DIAL_BYE,		/* error says why; the session is over */
+	DIAL_PONG,
+};
+
+/* One run of blocks out of one unit (or absent), as store/store.h has it. */
+struct wire_piece {
+	uint64_t first, count;
+	bool absent;
+	struct delta delta;
+	uint32_t skip;
+	const uint8_t *unit;
+	size_t unit_bytes;
+};
+
+struct dial_event {
+	enum dial_event_type type;
+	struct wire_accept accept;
+	struct wire_error error;
+	struct wire_volume_state volume;
+	struct wire_ack ack;
+	struct wire_point point;
+	struct wire_view_state view;
+	struct wire_piece piece;
+	uint64_t first;
+	uint32_t count;
+	const uint8_t *fps;		/* count * 16 bytes */
+};
+
+struct dial;
+
+/* Queues HELLO at once. */
+struct dial *dial_new(const struct wire_hello *hello);
+void dial_free(struct dial *d);
+/*
+ * Feed received bytes; all are taken (what is not a whole frame is kept,
+ * bounded). Then take events until dial_next gives 1; borrowed pointers in an
+ * event live until the next call of either.
+ */
+int dial_feed(struct dial *d, const uint8_t *p, size_t n, struct err *err);
+int dial_next(struct dial *d, struct dial_event *ev, struct err *err);
+/* Bytes to send; the owner consumes them with buf_consume. */
+struct buf *dial_out(struct dial *d);
+
+int dial_volume_open(struct dial *d, const struct wire_volume_open *v);
+/* Opens, or goes on with, the open point under a new delta. */
+int dial_point_begin(struct dial *d, const struct delta *delta);
+/* Whole units in p/n, at most WIRE_MAX_UNITS_BYTES. */
+int dial_units(struct dial *d, const uint8_t *p, size_t n);
+int dial_fp_query(struct dial *d, uint64_t first, uint32_t count);
+/* The point it ends becomes outstanding; one at a time (-EBUSY). */
+int dial_commit(struct dial *d, const struct wire_commit *c);
+/* The newest acknowledged point still is the volume as of wall_ns. */
+int dial_confirm(struct dial *d, uint64_t epoch, uint64_t seq,
+		 int64_t wall_ns);
+/* Throw away everything staged (resync). */
+int dial_discard(struct dial *d);
+/* key text as volume_key_to_text makes it. */
+int dial_escrow(struct dial *d, const char *text, size_t len);
+int dial_points_query(struct dial *d, const char *source, const char *name);
+int dial_view_open(struct dial *d, const struct wire_view_open *v);
+int dial_view_read(struct dial *d, uint32_t handle, uint64_t first,
+		   uint32_t count);
+int dial_view_close(struct dial *d, uint32_t handle);
+/* Escrowed key of the view's volume: answered with DIAL_ERROR no-key, or a
+ * DIAL_PIECE-less DIAL_READ_END never; keys do not travel back. */
+int dial_ping(struct dial *d);
+int dial_bye(struct dial *d);
+
+/* ---- the end that accepted ---- */
+
+enum serve_event_type {
+	SERVE_HELLO,		/* hello: answer serve_accept or serve_reject */
+	SERVE_VOLUME_OPEN,	/* volume_open: serve_volume or serve_refuse */
+	SERVE_POINT_BEGIN,	/* delta */
+	SERVE_UNITS,		/* bytes, n_bytes: whole, parsed units */
+	SERVE_FP_QUERY,		/* first, count: serve_fps */
+	SERVE_COMMIT,		/* commit: serve_ack, or serve_bye on failure */
+	SERVE_CONFIRM,		/* seq, wall_ns */
+	SERVE_DISCARD,
+	SERVE_ESCROW,		/* bytes, n_bytes: key text; wipe after use */
+	SERVE_POINTS_QUERY,	/* source, name: serve_point*, serve_points_end */
+	SERVE_VIEW_OPEN,	/* view_open: serve_view or serve_error */
+	SERVE_VIEW_READ,	/* handle, first, count: serve_piece*, _read_end */
+	SERVE_VIEW_CLOSE,	/* handle */
+	SERVE_PING,		/* answered inside */
+	SERVE_BYE,
+};
+
+struct serve_event {
+	enum serve_event_type type;
+	struct wire_hello hello;
+	struct wire_volume_open volume_open;
+	struct delta delta;
+	struct wire_commit commit;
+	struct wire_view_open view_open;
+	char source[WIRE_NAME_MAX + 1];
+	char name[WIRE_NAME_MAX + 1];
+	uint64_t epoch, seq;
+	int64_t wall_ns;
+	uint32_t handle;
+	uint64_t first;
+	uint32_t count;
+	const uint8_t *bytes;
+	size_t n_bytes;
+};
+
+struct serve;
+
+struct serve *serve_new(void);
+void serve_free(struct serve *s);
+int serve_feed(struct serve *s, const uint8_t *p, size_t n, struct err *err);
+int serve_next(struct serve *s, struct serve_event *ev, struct err *err);
+struct buf *serve_out(struct serve *s);
+
+int serve_accept(struct serve *s, const struct wire_accept *a);
+int serve_reject(struct serve *s, const struct wire_error *e);
+int serve_volume(struct serve *s, const struct wire_volume_state *v);
+int serve_refuse(struct serve *s, const struct wire_error *e);
+int serve_fps(struct serve *s, uint64_t first, uint32_t count,
+	      const uint8_t *fps);
+int serve_ack(struct serve *s, const struct wire_ack *a);
+int serve_point(struct serve *s, const struct wire_point *p);
+int serve_points_end(struct serve *s);
+int serve_view(struct serve *s, const struct wire_view_state *v);
+int serve_piece(struct serve *s, const struct wire_piece *p);
+int serve_read_end(struct serve *s, uint64_t first, uint32_t count);
+int serve_error(struct serve *s, const struct wire_error *e);
+/* Last words; the owner sends what is in serve_out and closes. */
+int serve_bye(struct serve *s, const struct wire_error *e);
+
+#endif
