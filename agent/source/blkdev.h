@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SOURCE_BLKDEV_H
+#define SOURCE_BLKDEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/*
+ * What the kernel says of a block device: which disk it is a range of, who it
+ * is, whether it can be tracked. Reads sysfs and ioctls only.
+ */
+struct blkdev_id {			/* what makes a volume the same one */
+	uint64_t size_bytes;
+	char kind[16];			/* "loop", "scsi", "nvme", "virtio", "dm"... */
+	char wwn[128];			/* any of these may be empty */
+	char serial[128];
+	char partuuid[64];
+	char dm_uuid[160];
+	char backing_file[512];		/* loop */
+};
+
+struct blkdev {
+	char path[512];			/* as configured */
+	char real_path[512];		/* /dev/loop0p1 */
+	char name[64];			/* kernel name, "loop0p1" */
+	char disk_name[64];		/* "loop0"; same as name for a disk */
+	uint32_t major, minor;		/* of the device itself */
+	uint32_t disk_major, disk_minor;
+	uint64_t start_sector;		/* on the disk, 512-byte sectors */
+	uint64_t n_sectors;
+	uint64_t diskseq;
+	uint32_t lbs_bytes;		/* logical block size */
+	bool is_partition;
+	bool request_based;		/* has blk-mq requests (tracked today) */
+	uint32_t n_queues;		/* hardware queues (sysfs mq/) */
+	uint32_t n_tags;		/* largest nr_tags + reserved over queues */
+	bool zoned, dax, multipath_head, read_only;
+	struct blkdev_id id;
+	int fd;				/* of the whole disk, O_RDONLY|O_DIRECT */
+};
+
+/*
+ * Look at path. 0; -ENODEV (absent: "device-absent"), -ENOTBLK
+ * ("not-a-block-device"), other negative errno. Opens dev->fd.
+ */
+int blkdev_open(const char *path, struct blkdev *dev, struct err *err);
+void blkdev_close(struct blkdev *dev);
+/*
+ * Is it still the same device, same diskseq, same size, same range? 0;
+ * -ESTALE "device-changed"; -ENODEV "device-gone"; -EFBIG "size-changed".
+ * Cheap enough for every cut (ioctls on held descriptors).
+ */
+int blkdev_recheck(const struct blkdev *dev, struct err *err);
+/*
+ * May it be tracked by this build? 0, or -EOPNOTSUPP with the reason and the
+ * remedy ("bio-based", "zoned", "dax", "multipath-head"...).
+ */
+int blkdev_admit(const struct blkdev *dev, struct err *err);
+/* Same identity across reboots (stable parts only)? */
+bool blkdev_id_same(const struct blkdev_id *a, const struct blkdev_id *b);
+/* What differs, for a message. */
+void blkdev_id_diff(const struct blkdev_id *a, const struct blkdev_id *b,
+		    char *out, unsigned int cap);
+
+/* Is it, or any partition or holder of it, mounted or otherwise in use?
+ * 1 with reason, 0, or negative errno. */
+int blkdev_in_use(const char *path, char *reason, unsigned int cap);
+/*
+ * Does the filesystem that holds dir lie (through partitions, dm slaves, loop
+ * backing files) on the disk major:minor? 1, 0, or negative errno.
+ */
+int blkdev_holds_path(uint32_t disk_major, uint32_t disk_minor,
+		      uint32_t part_major, uint32_t part_minor,
+		      const char *dir);
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SOURCE_VOLUME_H
+#define SOURCE_VOLUME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/io.h"
+#include "base/rnd.h"
+#include "base/uuid.h"
+#include "wire/seal.h"
+
+/*
+ * A protected volume of this host: tracker, cuts, shipping. One worker thread
+ * each; every function below may be called from any thread.
+ */
+#define VOLUME_NAME_MAX 64
+#define REPLICA_ADDRESSES_MAX 8
+
+struct replica_address {
+	char host[256];
+	uint16_t port;
+	uint32_t weight;
+};
+
+struct replica_config {			/* [replica NAME] */
+	char name[VOLUME_NAME_MAX + 1];
+	struct replica_address addresses[REPLICA_ADDRESSES_MAX];
+	int n_addresses;
+	char identity[512];
+	uint64_t rate_limit_bytes;	/* per second; 0 = none */
+};
+
+struct volume_config {			/* [volume NAME] */
+	char name[VOLUME_NAME_MAX + 1];
+	char device[512];
+	struct replica_config replica;
+	uint64_t interval_ns;
+	uint64_t rpo_ns;		/* 0 = no objective */
+	uint64_t block_bytes;		/* granularity; 0 = auto */
+	uint64_t tracker_memory_bytes;
+	struct comp_config compression;
+	bool key_escrow;
+	uint64_t read_limit_bytes;	/* per second; 0 = none */
+};
+
+/* What the daemon gives every volume. */
+struct source_env {
+	const char *state_dir;
+	struct uuid node;		/* of this state directory */
+	struct uuid boot;
+	struct clock *clock;
+	struct rnd *rnd;
+	struct io *io;
+};
+
+enum volume_state {
+	VOLUME_INITIALIZING, VOLUME_PROTECTED, VOLUME_LAGGING,
+	VOLUME_COMPARING, VOLUME_PAUSED, VOLUME_REFUSED, VOLUME_FAILED,
+};
+const char *volume_state_name(enum volume_state s);
+
+struct volume_status {
+	char name[VOLUME_NAME_MAX + 1];
+	struct uuid uuid;
+	enum volume_state state;
+	char reason[40];		/* slug or empty */
+	char message[384];
+	char remedy[256];
+	int64_t since_wall_ns;		/* of this state */
+	char device[512];
+	uint64_t size_bytes, block_bytes, interval_ns, rpo_ns;
+	bool has_lag;
+	uint64_t lag_ns;
+	uint64_t dirty_bytes;		/* not yet in an acknowledged point */
+	uint64_t backlog_bytes;		/* of those, not yet staged */
+	char limited_by[24];		/* "", contention, link, read, paused ... */
+	bool has_point;
+	uint64_t seq, epoch;
+	int64_t flip_wall_ns;
+	char kind[8];
+	char replica[VOLUME_NAME_MAX + 1];
+	char replica_state[24];		/* connected, connecting, refused ... */
+	char replica_reason[40];
+	/* counters since the daemon started */
+	uint64_t points, cuts, cuts_converged, rounds;
+	uint64_t bytes_read, bytes_shipped, bytes_unchanged, bytes_staged;
+	char reader_kind[16];
+};
+
+struct sync_result {
+	uint64_t seq, epoch;
+	int64_t flip_wall_ns;
+	char kind[8];
+};
+
+struct volume;
+
+/*
+ * Starts the worker; a device that is absent, changed or refused is a state,
+ * not an error here. Errors: the state directory cannot be used, out of memory.
+ */
+int volume_start(const struct volume_config *cfg, const struct source_env *env,
+		 struct volume **out, struct err *err);
+/* Drains what is in flight within a bound; tracking goes on unless untrack. */
+void volume_stop(struct volume *v, bool untrack);
+void volume_get_status(struct volume *v, struct volume_status *out);
+const struct volume_config *volume_get_config(const struct volume *v);
+/* May two configurations be swapped without a restart of the worker? */
+bool volume_config_equal(const struct volume_config *a,
+			 const struct volume_config *b);
+/*
+ * A point now. Returns when it is durable at the replica, or -ETIMEDOUT with
+ * err naming the replica that lacks it. label may be NULL.
+ */
+int volume_sync(struct volume *v, const char *label, uint64_t timeout_ns,
+		struct sync_result *out, struct err *err);
+/* Survive a restart (kept in state). */
+int volume_pause(struct volume *v, struct err *err);
+int volume_resume(struct volume *v, struct err *err);
+/* The way out of every refusal: everything is compared again. */
+int volume_resync(struct volume *v, struct err *err);
+/* The volume key, for `key export`; -ENOKEY when there is none yet. */
+int volume_get_key(struct volume *v, struct volume_key *out);
+
+#endif
