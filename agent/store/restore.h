@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef REPLICA_RESTORE_H
-#define REPLICA_RESTORE_H
+#ifndef STORE_RESTORE_H
+#define STORE_RESTORE_H
 
 #include <stdbool.h>
 #include <stdint.h>
