@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+
 /*
  * Little-endian fields, a growing byte buffer to encode into, and a bounded
  * cursor to decode from. Nothing is ever cast onto bytes.
@@ -45,14 +47,16 @@ static inline uint64_t get_le64(const uint8_t *p)
 }
 
 /*
- * Growing buffer. A failed growth sets failed and makes later puts no-ops, so
- * that an encoder checks once at its end.
+ * Growing buffer; all zero is an empty one. A failed growth sets failed and
+ * makes later puts no-ops, so that an encoder checks once at its end. data
+ * may lie inside an allocation: never free it, see buf_take.
  */
 struct buf {
 	uint8_t *data;
 	size_t len;
-	size_t cap;
+	size_t cap;		/* bytes usable from data on */
 	bool failed;
+	uint8_t *base;		/* start of the allocation; private */
 };
 
 void buf_free(struct buf *b);		/* also resets to empty */
@@ -67,8 +71,14 @@ void buf_put_u32(struct buf *b, uint32_t v);
 void buf_put_u64(struct buf *b, uint64_t v);
 /* u16 length, then the bytes; longer than 65535 sets failed. */
 void buf_put_str(struct buf *b, const char *s);
-/* Drop n bytes from the front. */
+/* Drop n bytes (all, when fewer) from the front. Constant time: nothing moves
+ * before room is needed, see bytes.c. */
 void buf_consume(struct buf *b, size_t n);
+/*
+ * Hand the content over: the caller frees it. The buffer is empty afterwards.
+ * NULL when a put had failed or memory is out; an empty content is not NULL.
+ */
+uint8_t *buf_take(struct buf *b, size_t *len);
 
 #define _cleanup_buf_ _cleanup_(buf_free)
 

@@ -56,7 +56,9 @@ int io_pwritev_all(struct io *io, int fd, struct iovec *iov, int n_iov,
 		   uint64_t off);
 /*
  * Replace path (relative to dirfd) durably: temporary file, fdatasync, rename,
- * fsync of the directory. After an error the old content is still there.
+ * fsync of the directory. After an error the old content is still there, or,
+ * when only the last step failed, the new one; never a mix. Two writers of one
+ * path at the same time are the caller's to prevent.
  */
 int io_replace_file(struct io *io, int dirfd, const char *path, const void *p,
 		    size_t n, mode_t mode);
@@ -66,7 +68,8 @@ int io_replace_file(struct io *io, int dirfd, const char *path, const void *p,
  */
 int io_read_file(struct io *io, int dirfd, const char *path, size_t cap,
 		 char **out, size_t *out_len);
-/* mkdir -p of one level with mode, and fsync of its parent; -EEXIST is 0. */
+/* mkdir of one level with mode, and fsync of its parent; a directory that is
+ * there already is 0, something else of that name an error. */
 int io_make_dir(struct io *io, const char *path, mode_t mode, struct err *err);
 
 #endif

@@ -7,6 +7,8 @@
 
 /* "128MiB", "500 GiB", "4096" -> bytes. 0, -EINVAL, -ERANGE. */
 int size_parse(const char *s, uint64_t *out_bytes);
+/* "200MiB/s" -> bytes per second. 0, -EINVAL, -ERANGE. */
+int rate_parse(const char *s, uint64_t *out_bytes_per_s);
 /* "50ms", "1s", "10m", "1h", "7d", "2w", "1y" -> ns. A bare number is an
  * error: the unit must be said. */
 int duration_parse(const char *s, uint64_t *out_ns);
