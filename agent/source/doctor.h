@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SOURCE_DOCTOR_H
+#define SOURCE_DOCTOR_H
+
+#include <stdbool.h>
+
+#include <jansson.h>
+
+#include "base/uuid.h"
+
+/*
+ * Can this host track, and can it track this device? Needs no daemon and
+ * changes nothing: a probe program is loaded and released, the device is
+ * opened for reading and one block of it is read.
+ */
+#define DOCTOR_CHECKS_MAX 48
+
+enum doctor_level { DOCTOR_OK, DOCTOR_WARN, DOCTOR_FAIL };
+
+struct doctor_check {
+	char name[40];			/* stable slug: "kernel", "bpf-load" */
+	enum doctor_level level;
+	char text[384];			/* what was found */
+	char remedy[256];		/* empty when there is nothing to do */
+};
+
+struct doctor_report {
+	char device[512];		/* as asked for; empty: host only */
+	struct doctor_check checks[DOCTOR_CHECKS_MAX];
+	unsigned int n_checks;
+	unsigned int n_warn, n_fail;	/* tracking is possible: n_fail == 0 */
+};
+
+/* Who pinned a directory of the BPF file system, from its info map. */
+struct doctor_pin {
+	char state_dir[512];
+	struct uuid node;		/* as the map says */
+};
+
+/*
+ * What doctor cannot know by itself. Any member may be NULL: that check is
+ * then left out (probe_tracker) or says what it could not find out (pins).
+ */
+struct doctor_env {
+	/* Load and attach the real tracker programs once, and let go of them.
+	 * 0 or negative errno with a reason in text. */
+	int (*probe_tracker)(void *arg, char *text, unsigned int cap);
+	/* Who owns a pin directory (absolute path). 0 or negative errno. */
+	int (*pin_owner)(void *arg, const char *pin_dir,
+			 struct doctor_pin *out);
+	/* The node id kept in a state directory. 0; -ENOENT: none there. */
+	int (*state_node)(void *arg, const char *state_dir, struct uuid *out);
+	void *arg;
+};
+
+/*
+ * Runs every check that applies; device may be NULL. 0 when the report is
+ * complete, whatever it says; negative errno when it could not be made.
+ */
+int doctor_run(const char *device_or_null, struct doctor_report *out);
+/* The same with what the caller knows. */
+int doctor_run_env(const char *device_or_null, const struct doctor_env *env,
+		   struct doctor_report *out);
+/* "ok", "warn", "fail" */
+const char *doctor_level_name(enum doctor_level level);
+/*
+ * {"format":1,"device",...,"ok","checks":[{"name","result","text","remedy"}]};
+ * device and remedy are null when empty. NULL when memory is out; the caller
+ * owns it.
+ */
+json_t *doctor_to_json(const struct doctor_report *r);
+
+#endif
