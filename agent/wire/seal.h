@@ -16,8 +16,9 @@
  *
  * volume key (32 random bytes, one per volume and key generation)
  *   -> HKDF-SHA256 -> delta key   (salt = delta salt, info = label, volume,
- *                                  epoch, seq)
+ *                                  epoch, seq, key id)
  *   -> HKDF-SHA256 -> fingerprint key (info = label, volume)
+ * The labels name the version of this scheme: "understudy 1 ...".
  * commitment = first 16 bytes of HMAC-SHA256(delta key, label): checked before
  * a delta key is used, since GCM itself would accept under several keys.
  */
@@ -33,8 +34,9 @@ void volume_key_wipe(struct volume_key *key);
 
 /*
  * Exported key: one small printable text (name, UUID, key, check). Encoder
- * writes at most cap bytes with NUL, returns length or -ENOSPC. Decoder: 0,
- * -EBADMSG with err told.
+ * writes at most cap bytes with NUL, returns length, -ENOSPC, or -EINVAL (not
+ * a valid name). Decoder: 0, -EBADMSG with err told; forgives white space and
+ * letter case, nothing else. Both texts are secrets: the caller wipes them.
  */
 #define KEY_TEXT_MAX 1024U
 int volume_key_to_text(const struct volume_key *key, const char *name,
@@ -76,8 +78,9 @@ void sealer_free(struct sealer *s);
 const struct delta *sealer_delta(const struct sealer *s);
 /*
  * Append one unit to out: count blocks (1..UNIT_MAX_BLOCKS) of plain from
- * first, with their fingerprints. 0 or negative errno; after an error out is
- * as it was.
+ * first, with their fingerprints; delta index 0. 0; -EINVAL (range); -ENOMEM;
+ * -EOVERFLOW after 2^32 units (begin a new delta); -EIO (the library failed).
+ * After an error out is as it was.
  */
 int sealer_data(struct sealer *s, uint64_t first, uint32_t count,
 		const void *plain, const struct fp *fps, struct buf *out);
@@ -85,7 +88,8 @@ int sealer_zero(struct sealer *s, uint64_t first, uint32_t count,
 		struct buf *out);
 
 /*
- * Opens units; caches the keys of the deltas it has seen. One thread.
+ * Opens units; caches the keys of a bounded number of deltas. One thread.
+ * NULL when memory is out.
  */
 struct opener;
 struct opener *opener_new(const struct volume_key *key);
@@ -94,7 +98,9 @@ void opener_free(struct opener *o);
  * Verify and decode the unit at p (exactly n bytes) written under d. out gets
  * count * 4096 bytes (nothing for UNIT_ZERO: view->codec tells). The seal is
  * verified before anything is decompressed. 0; -EBADMSG (damaged, forged or
- * not of this volume); -ENOKEY (the key is not the one that sealed it).
+ * not of this volume); -ENOKEY (the key is not the one that sealed it);
+ * -EINVAL (out_cap too small); -ENOMEM; -EIO (the library failed). After an
+ * error out holds no plaintext.
  */
 int opener_open(struct opener *o, const struct delta *d, const uint8_t *p,
 		size_t n, struct unit_view *view, uint8_t *out, size_t out_cap);

@@ -31,6 +31,10 @@
 #define WIRE_MAX_UNITS_BYTES (1U << 20)		/* body of a UNITS frame */
 #define WIRE_MAX_FP_BLOCKS 16384U		/* per FP_QUERY */
 #define WIRE_MAX_PRE_ACCEPT_BYTES 4096U		/* all a stranger may send */
+#define WIRE_MAX_READ_BLOCKS 16384U		/* per dial_view_read */
+#define WIRE_MAX_PENDING 64U			/* unanswered requests */
+#define WIRE_MAX_VIEWS 16U			/* open at once in a session */
+#define WIRE_FEATURES 0ULL			/* bits this build understands */
 
 enum wire_role {
 	WIRE_ROLE_SENDER = 1,		/* pushes one volume's points */
@@ -79,6 +83,11 @@ struct wire_error {
 	char remedy[256];
 };
 
+/* Between a failure told here and one that travels. object names the peer. */
+void wire_error_from_err(const struct err *err, struct wire_error *out);
+int wire_error_to_err(const struct wire_error *e, const char *object,
+		      struct err *err);
+
 struct wire_volume_open {
 	struct uuid uuid;
 	char name[WIRE_NAME_MAX + 1];
@@ -111,7 +120,8 @@ struct wire_commit {
 	uint64_t size_bytes;
 	char label[WIRE_NAME_MAX + 1];
 	struct wire_head prev_head;
-	uint64_t units;			/* sent for this point in this session */
+	uint64_t units;			/* sent since the last commit of this
+					 * session; dial_commit fills it in */
 };
 
 struct wire_ack {
@@ -166,9 +176,23 @@ enum dial_event_type {
 	DIAL_VIEW,		/* view: answer to dial_view_open */
 	DIAL_PIECE,		/* piece: part of the answer to dial_view_read */
 	DIAL_READ_END,		/* first, count of the finished read */
-	DIAL_ERROR,		/* error: a request failed; session goes on */
-	DIAL_BYE,		/* error says why; the session is over */
+	DIAL_ERROR,		/* error, request, first, count: what failed;
+				 * the session goes on */
+	DIAL_BYE,		/* error says why (num 0: orderly); over */
 	DIAL_PONG,
+	DIAL_DONE,		/* request: a discard or an escrow is carried out */
+};
+
+/* What an answer is about. */
+enum wire_request {
+	WIRE_REQ_NONE,
+	WIRE_REQ_VOLUME,	/* dial_volume_open */
+	WIRE_REQ_FPS,		/* dial_fp_query */
+	WIRE_REQ_DISCARD,
+	WIRE_REQ_ESCROW,
+	WIRE_REQ_POINTS,
+	WIRE_REQ_VIEW,		/* dial_view_open */
+	WIRE_REQ_READ,		/* dial_view_read */
 };
 
 /* One run of blocks out of one unit (or absent), as store/store.h has it. */
@@ -183,6 +207,7 @@ struct wire_piece {
 
 struct dial_event {
 	enum dial_event_type type;
+	enum wire_request request;	/* DIAL_ERROR, DIAL_DONE */
 	struct wire_accept accept;
 	struct wire_error error;
 	struct wire_volume_state volume;
@@ -197,7 +222,10 @@ struct dial_event {
 
 struct dial;
 
-/* Queues HELLO at once. */
+/*
+ * Queues HELLO at once; its version_min, version_max and features are set
+ * here to what this build speaks. NULL when memory is out.
+ */
 struct dial *dial_new(const struct wire_hello *hello);
 void dial_free(struct dial *d);
 /*
@@ -207,32 +235,56 @@ void dial_free(struct dial *d);
  */
 int dial_feed(struct dial *d, const uint8_t *p, size_t n, struct err *err);
 int dial_next(struct dial *d, struct dial_event *ev, struct err *err);
-/* Bytes to send; the owner consumes them with buf_consume. */
+/*
+ * Bytes to send; the owner consumes them with buf_consume. After -EPROTO a
+ * last BYE lies here that tells the peer why: worth one attempt to send.
+ */
 struct buf *dial_out(struct dial *d);
 
+/*
+ * The requests below give 0, or without having queued anything: -ENOMEM;
+ * -EINVAL (an argument the peer would refuse); -EBUSY (WIRE_MAX_PENDING
+ * requests are unanswered, or as told); -ENOTCONN (not accepted, not in this
+ * role, or no volume open); -ESHUTDOWN (the session is over). Answers to
+ * requests come in the order of the requests; acknowledgements of commits by
+ * themselves.
+ */
 int dial_volume_open(struct dial *d, const struct wire_volume_open *v);
-/* Opens, or goes on with, the open point under a new delta. */
+/*
+ * Opens, or goes on with, the open point under a new delta. Its sequence is
+ * above every committed one and stays the same until the commit. May be sent
+ * while a commit awaits its acknowledgement.
+ */
 int dial_point_begin(struct dial *d, const struct delta *delta);
 /* Whole units in p/n, at most WIRE_MAX_UNITS_BYTES. */
 int dial_units(struct dial *d, const uint8_t *p, size_t n);
 int dial_fp_query(struct dial *d, uint64_t first, uint32_t count);
-/* The point it ends becomes outstanding; one at a time (-EBUSY). */
+/*
+ * The point it ends becomes outstanding; one at a time (-EBUSY). Its sequence
+ * is that of the last dial_point_begin; without one since the last commit the
+ * point holds what earlier sessions staged, or nothing.
+ */
 int dial_commit(struct dial *d, const struct wire_commit *c);
-/* The newest acknowledged point still is the volume as of wall_ns. */
+/*
+ * The newest acknowledged point still is the volume as of wall_ns. -EBUSY
+ * while a commit is outstanding, -EINVAL when seq is not the newest point.
+ */
 int dial_confirm(struct dial *d, uint64_t epoch, uint64_t seq,
 		 int64_t wall_ns);
-/* Throw away everything staged (resync). */
+/* Throw away everything staged (resync). Answered with DIAL_DONE. The next
+ * units need a new dial_point_begin. */
 int dial_discard(struct dial *d);
-/* key text as volume_key_to_text makes it. */
+/* key text as volume_key_to_text makes it. DIAL_DONE once it is kept. */
 int dial_escrow(struct dial *d, const char *text, size_t len);
+/* source may be NULL or empty: short form. */
 int dial_points_query(struct dial *d, const char *source, const char *name);
 int dial_view_open(struct dial *d, const struct wire_view_open *v);
 int dial_view_read(struct dial *d, uint32_t handle, uint64_t first,
 		   uint32_t count);
 int dial_view_close(struct dial *d, uint32_t handle);
-/* Escrowed key of the view's volume: answered with DIAL_ERROR no-key, or a
- * DIAL_PIECE-less DIAL_READ_END never; keys do not travel back. */
+/* Keys do not travel back: a reader brings its own. */
 int dial_ping(struct dial *d);
+/* Orderly end: what is on its way back is still taken. */
 int dial_bye(struct dial *d);
 
 /* ---- the end that accepted ---- */
@@ -245,14 +297,15 @@ enum serve_event_type {
 	SERVE_FP_QUERY,		/* first, count: serve_fps */
 	SERVE_COMMIT,		/* commit: serve_ack, or serve_bye on failure */
 	SERVE_CONFIRM,		/* seq, wall_ns */
-	SERVE_DISCARD,
-	SERVE_ESCROW,		/* bytes, n_bytes: key text; wipe after use */
+	SERVE_DISCARD,		/* as SERVE_ESCROW: done unless serve_error */
+	SERVE_ESCROW,		/* bytes, n_bytes: key text. Taking the next
+				 * event says it is kept; serve_error: not */
 	SERVE_POINTS_QUERY,	/* source, name: serve_point*, serve_points_end */
 	SERVE_VIEW_OPEN,	/* view_open: serve_view or serve_error */
 	SERVE_VIEW_READ,	/* handle, first, count: serve_piece*, _read_end */
 	SERVE_VIEW_CLOSE,	/* handle */
 	SERVE_PING,		/* answered inside */
-	SERVE_BYE,
+	SERVE_BYE,		/* error says why (num 0: orderly); over */
 };
 
 struct serve_event {
@@ -271,6 +324,7 @@ struct serve_event {
 	uint32_t count;
 	const uint8_t *bytes;
 	size_t n_bytes;
+	struct wire_error error;
 };
 
 struct serve;
@@ -279,22 +333,42 @@ struct serve *serve_new(void);
 void serve_free(struct serve *s);
 int serve_feed(struct serve *s, const uint8_t *p, size_t n, struct err *err);
 int serve_next(struct serve *s, struct serve_event *ev, struct err *err);
+/*
+ * Grows with what is answered: an owner that answers with many rows or pieces
+ * sends and consumes between them. After -EPROTO it ends with a REJECT or BYE
+ * that tells the peer why.
+ */
 struct buf *serve_out(struct serve *s);
 
+/*
+ * Answers. 0; -ENOMEM; -EINVAL when it does not fit what was asked, or when
+ * nothing was (an owner's mistake; nothing is queued). Requests are answered
+ * in the order in which they came; serve_error answers the oldest one that
+ * may fail this way (ESCROW, DISCARD, FP_QUERY, POINTS_QUERY, VIEW_OPEN,
+ * VIEW_READ).
+ *
+ * serve_accept: version 0 means the highest both speak; features are cut to
+ * what both understand. -EACCES when rights lack what the role in HELLO needs
+ * (push for a sender, read for a reader); -EOPNOTSUPP for
+ * WIRE_ROLE_RECEIVER. The owner then rejects.
+ */
 int serve_accept(struct serve *s, const struct wire_accept *a);
 int serve_reject(struct serve *s, const struct wire_error *e);
 int serve_volume(struct serve *s, const struct wire_volume_state *v);
 int serve_refuse(struct serve *s, const struct wire_error *e);
 int serve_fps(struct serve *s, uint64_t first, uint32_t count,
 	      const uint8_t *fps);
+/* epoch and seq of the outstanding commit; session is filled in here. */
 int serve_ack(struct serve *s, const struct wire_ack *a);
 int serve_point(struct serve *s, const struct wire_point *p);
 int serve_points_end(struct serve *s);
 int serve_view(struct serve *s, const struct wire_view_state *v);
+/* Pieces of one read follow each other without hole or overlap. */
 int serve_piece(struct serve *s, const struct wire_piece *p);
 int serve_read_end(struct serve *s, uint64_t first, uint32_t count);
 int serve_error(struct serve *s, const struct wire_error *e);
-/* Last words; the owner sends what is in serve_out and closes. */
+/* Last words (NULL: orderly); the owner sends what is in serve_out and
+ * closes. What the peer still sends is dropped. */
 int serve_bye(struct serve *s, const struct wire_error *e);
 
 #endif

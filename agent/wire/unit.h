@@ -56,7 +56,7 @@ enum unit_codec {
 	UNIT_ZSTD = 3,
 };
 
-/* A block's fingerprint; see fingerprint.h for the two reserved values. */
+/* A block's fingerprint; see seal.h for the two reserved values. */
 struct fp {
 	uint8_t b[UNIT_FP_BYTES];
 };
@@ -93,9 +93,12 @@ struct unit_view {
 /*
  * Bounds-checked look at the unit that starts at p (n bytes are there).
  * 0; -EAGAIN when more bytes are needed; -EBADMSG when it cannot be a unit.
- * Does not verify the checksum.
+ * Verifies neither checksum nor seal: what it says of a stranger's bytes is
+ * only that they have the shape of a unit.
  */
 int unit_parse(const uint8_t *p, size_t n, struct unit_view *out);
+/* XXH3-64 as in the layout above; n >= UNIT_HEADER_BYTES. */
+uint64_t unit_checksum(const uint8_t *p, size_t n);
 /* 0 or -EBADMSG; p/n is exactly one unit. */
 int unit_verify_checksum(const uint8_t *p, size_t n);
 /* Change the container-local delta index in place. */
