@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Understudy. `make help` lists what can be made; CONTRIBUTING.md explains.
+#
+# Sources and tests are found by wildcard: adding a file edits no list.
+# Everything is written under $(BUILD); a sanitizer or fault build goes into a
+# directory of its own below it, so that builds never mix.
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
+# ---- what a caller may set ----
+
+BUILD ?= build
+# address,undefined or thread
+SAN ?=
+# 1: fault points, see agent/base/fault.h
+FAULT ?=
+WERROR ?=
+V ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+# A part of the tree while another part does not compile.
+LAYERS ?= base wire pki net store source replica control freeze
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+AR ?= ar
+CLANG ?= clang
+LLVM_STRIP ?= llvm-strip
+BPFTOOL ?= $(shell command -v bpftool || echo /usr/sbin/bpftool)
+PKG_CONFIG ?= pkg-config
+CFLAGS ?= -O2 -g
+LDFLAGS ?=
+
+variant := $(subst $(space),-,$(strip $(if $(FAULT),fault) \
+	$(subst $(comma),-,$(SAN))))
+B := $(BUILD)$(if $(variant),/$(variant))
+GEN := $(B)/gen
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-8s %s\n' $(1) '$(2)'
+MAKEFLAGS += --no-print-directory
+endif
+
+# ---- flags ----
+
+PKGS := libbpf liburing libnl-3.0 libnl-genl-3.0 openssl libzstd liblz4 \
+	libxxhash sqlite3 jansson inih smartcols libmicrohttpd mount blkid
+
+# Asked for when the first recipe needs it, not when this file is read: the
+# packages may be installed by the same run of make.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $$(PKG_CONFIG) --cflags $$(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell $$(PKG_CONFIG) --libs $$(PKGS)))$(PKG_LIBS)
+
+WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
+	-Wformat=2 -Wimplicit-fallthrough $(if $(WERROR),-Werror)
+INCLUDES := -Iagent -Ibpf -I$(GEN)
+HARDEN := -fstack-protector-strong $(if $(SAN),,-D_FORTIFY_SOURCE=2)
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer \
+	-fno-sanitize-recover=all)
+
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARN) $(HARDEN) -fPIC -pthread \
+	$(SAN_FLAGS) $(if $(FAULT),-DUS_FAULT) $(INCLUDES) $(PKG_CFLAGS) \
+	$(CFLAGS)
+ALL_LDFLAGS = -pthread -Wl,-z,relro,-z,now $(SAN_FLAGS) $(LDFLAGS)
+DEPFLAGS = -MMD -MP -MF $(@:.o=.d)
+
+BPF_ARCH := $(shell uname -m | sed -e 's/x86_64/x86/' -e 's/aarch64/arm64/' \
+	-e 's/ppc64.*/powerpc/' -e 's/s390x/s390/' -e 's/riscv64/riscv/')
+BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -D__TARGET_ARCH_$(BPF_ARCH) \
+	-Wall -Wextra -Wno-unused-parameter $(if $(WERROR),-Werror) \
+	$(if $(FAULT),-DUS_FAULT) -Ibpf -I$(GEN)
+
+# ---- what there is ----
+
+is_main := %_main.c %/main.c
+layer_src = $(filter-out $(is_main),$(wildcard agent/$(1)/*.c))
+objs = $(patsubst %.c,$(B)/%.o,$(1))
+
+LIBS := $(foreach l,$(LAYERS),$(if $(call layer_src,$(l)),$(B)/lib/$(l).a))
+CTL_SRC := $(filter-out $(is_main),$(wildcard ctl/*.c))
+CTL_LIB := $(if $(CTL_SRC),$(B)/lib/ctl.a)
+TEST_LIB := $(if $(wildcard tests/lib/*.c),$(B)/lib/tests.a)
+NBD_SRC := $(wildcard agent/nbd/*.c)
+
+# A program is a main: agent/<layer>/X_main.c or ctl/X_main.c makes X.
+MAIN_SRC := $(wildcard $(LAYERS:%=agent/%/*_main.c) ctl/*_main.c)
+PROGRAMS := $(patsubst %_main,$(B)/%,$(basename $(notdir $(MAIN_SRC))))
+ifneq ($(wildcard ctl/main.c),)
+PROGRAMS += $(B)/understudyctl
+endif
+PLUGIN := $(if $(NBD_SRC),$(B)/nbdkit-understudy-plugin.so)
+
+SKELS := $(patsubst bpf/%.bpf.c,$(GEN)/%.skel.h,$(wildcard bpf/*.bpf.c))
+
+test_programs = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
+UNIT_TESTS := $(call test_programs,tests/unit/test_*.c)
+ROOT_TESTS := $(call test_programs,tests/root/test_*.c)
+TEST_TOOLS := $(call test_programs,tests/tools/*.c)
+TEST_BENCH := $(call test_programs,tests/bench/*.c)
+HARNESS_TESTS := $(call test_programs,tests/harness/*.c)
+FUZZERS := $(call test_programs,tests/fuzz/fuzz_*.c)
+TEST_PROGRAMS := $(UNIT_TESTS) $(ROOT_TESTS) $(TEST_TOOLS) $(TEST_BENCH) \
+	$(HARNESS_TESTS)
+
+# ---- building ----
+
+.PHONY: all tests unit-tests
+all: $(PROGRAMS) $(PLUGIN)
+tests: $(TEST_PROGRAMS)
+unit-tests: $(UNIT_TESTS)
+
+.PHONY: FORCE
+FORCE:
+
+# Files that change only when what they say does; objects and archives depend
+# on them, so that other flags or a removed source rebuild what they must.
+define stamp
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' >$@
+endef
+
+$(B)/flags: FORCE
+	$(call stamp,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))
+
+$(B)/%.o: %.c $(B)/flags
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(EXTRA_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+
+# Whoever may include a skeleton waits for all of them once; after that the
+# dependency files know which object uses which.
+$(B)/agent/source/%.o $(B)/agent/control/%.o $(B)/ctl/%.o: | $(SKELS)
+$(ROOT_TESTS:=.o) $(TEST_TOOLS:=.o) $(TEST_BENCH:=.o): | $(SKELS)
+
+$(B)/tests/%.o: EXTRA_CFLAGS = -I. -Itests -Itests/lib
+$(B)/ctl/%.o: EXTRA_CFLAGS = -I.
+
+define archive
+	$(call say,AR,$@)
+	@mkdir -p $(@D)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcsD $@ $(filter %.o,$^)
+endef
+
+define archive_rule
+$(B)/lib/$(1).list: FORCE
+	$$(call stamp,$(2))
+$(B)/lib/$(1).a: $(call objs,$(2)) $(B)/lib/$(1).list
+	$$(archive)
+endef
+
+$(foreach l,$(LAYERS),$(eval $(call archive_rule,$(l),$(call layer_src,$(l)))))
+$(eval $(call archive_rule,ctl,$(CTL_SRC)))
+$(eval $(call archive_rule,tests,$(wildcard tests/lib/*.c)))
+
+define link
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(1) -o $@ $(filter %.o,$^) \
+		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS)
+endef
+
+define program_rule
+$(patsubst %_main.c,$(B)/%,$(notdir $(1))): $(call objs,$(1)) $(LIBS) \
+	$(if $(filter ctl/%,$(1)),$(CTL_LIB))
+	$$(call link)
+endef
+$(foreach m,$(MAIN_SRC),$(eval $(call program_rule,$(m))))
+
+ifneq ($(wildcard ctl/main.c),)
+$(B)/understudyctl: $(B)/ctl/main.o $(CTL_LIB) $(LIBS)
+	$(call link)
+endif
+
+# nbdkit itself gives the nbdkit_* symbols; ours stay inside.
+$(B)/nbdkit-understudy-plugin.so: $(call objs,$(NBD_SRC)) $(LIBS)
+	$(call link,-shared -Wl$(comma)--exclude-libs$(comma)ALL)
+
+$(TEST_PROGRAMS): $(B)/%: $(B)/%.o $(TEST_LIB) $(CTL_LIB) $(LIBS)
+	$(call link)
+
+# ---- BPF ----
+
+BTF := /sys/kernel/btf/vmlinux
+.PRECIOUS: $(GEN)/%.bpf.o $(GEN)/%.skel.h $(GEN)/vmlinux.h $(B)/%.o
+
+$(GEN)/vmlinux.h:
+	$(call say,BTF,$@)
+	@mkdir -p $(@D)
+	@test -r $(BTF) || { echo "error: $(BTF) is absent: the BPF programs" \
+		"need a kernel built with CONFIG_DEBUG_INFO_BTF=y" >&2; exit 1; }
+	$(Q)$(BPFTOOL) btf dump file $(BTF) format c >$@
+
+$(GEN)/%.bpf.o: bpf/%.bpf.c $(GEN)/vmlinux.h $(B)/bpf-flags
+	$(call say,BPF,$<)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(GEN)/$*.bpf.d -c -o $@ $<
+	$(Q)$(LLVM_STRIP) -g $@
+
+$(B)/bpf-flags: FORCE
+	$(call stamp,$(CLANG) $(BPF_CFLAGS))
+
+$(GEN)/%.skel.h: $(GEN)/%.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< >$@
+
+# ---- tests and judgement ----
+
+.PHONY: check check-long check-unit check-layers lint fuzz bench demo
+# The second make sees the packages that deps has just installed.
+check: deps
+	+$(Q)$(MAKE) all tests
+	+$(Q)$(MAKE) SAN=address,undefined unit-tests
+	$(Q)BUILD=$(BUILD) tests/run
+
+check-long: deps
+	+$(Q)$(MAKE) all tests
+	+$(Q)$(MAKE) SAN=address,undefined unit-tests
+	$(Q)BUILD=$(BUILD) tests/run --long
+
+# Of this build's flavour: make SAN=thread check-unit
+check-unit: $(UNIT_TESTS)
+	$(Q)BUILD=$(B) tests/run --unit
+
+check-layers:
+	$(Q)tests/layers/check-layers
+
+SHELL_FILES = $(shell git ls-files -co --exclude-standard | while read -r f; \
+	do case $$f in *.bats|*.bash|*.sh) echo "$$f";; \
+	*) [ -f "$$f" ] && head -c 64 "$$f" | head -n 1 | \
+	grep -qE '^\#!.*\b(ba)?sh\b' && echo "$$f";; esac; done)
+
+lint:
+	$(Q)echo 'shellcheck'
+	$(Q)shellcheck -x $(SHELL_FILES)
+	$(Q)echo 'cppcheck'
+	$(Q)cppcheck --quiet --std=c11 --language=c --inline-suppr \
+		--enable=warning,performance,portability --error-exitcode=1 \
+		--suppressions-list=tests/lint/cppcheck.txt \
+		-D_GNU_SOURCE -Iagent -Ibpf agent ctl
+	$(Q)echo 'clang-format (advice only)'
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format --dry-run 2>&1 | \
+		grep -c 'warning: code should be clang-formatted' | \
+		sed 's/$$/ places differ from .clang-format/' || true
+
+FUZZ_SECONDS ?= 20
+ifeq ($(FUZZERS),)
+fuzz:
+	@echo 'fuzz: tests/fuzz holds no fuzz target' >&2; exit 1
+else
+# libFuzzer is clang's: a build of its own.
+fuzz:
+	+$(Q)$(MAKE) CC=$(CLANG) BUILD=$(BUILD)/fuzz SAN=address,undefined \
+		CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' fuzzers
+	$(Q)for f in $(notdir $(FUZZERS)); do \
+		mkdir -p $(BUILD)/fuzz/corpus/$$f tests/fuzz/corpus/$$f; \
+		$(BUILD)/fuzz/address-undefined/tests/fuzz/$$f \
+			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+			$(BUILD)/fuzz/corpus/$$f tests/fuzz/corpus/$$f || exit 1; \
+	done
+endif
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
+$(FUZZERS): $(B)/%: $(B)/%.o $(CTL_LIB) $(LIBS)
+	$(call link,-fsanitize=fuzzer)
+
+bench: deps
+	+$(Q)$(MAKE) all tests
+	$(Q)if [ -x tests/bench/run ]; then BUILD=$(BUILD) tests/bench/run; \
+	else echo 'bench: tests/bench/run is not there' >&2; exit 1; fi
+
+demo: deps
+	+$(Q)$(MAKE) all tests
+	$(Q)if [ -x tests/demo/run ]; then BUILD=$(BUILD) tests/demo/run; \
+	else echo 'demo: tests/demo/run is not there' >&2; exit 1; fi
+
+# ---- packages ----
+
+DEPS := gcc make git pkg-config clang llvm clang-tidy clang-format cppcheck \
+	shellcheck libclang-rt-dev bpftool libbpf-dev liburing-dev libnl-3-dev \
+	libnl-genl-3-dev libssl-dev libzstd-dev liblz4-dev libxxhash-dev \
+	libsqlite3-dev libjansson-dev libinih-dev libsmartcols-dev \
+	libmicrohttpd-dev libmount-dev libblkid-dev libc6-dev nbdkit \
+	nbdkit-plugin-dev libnbd-dev libnbd-bin qemu-utils bats spin fio \
+	postgresql sqlite3 jq openssl rsync strace parted fdisk e2fsprogs \
+	xfsprogs btrfs-progs util-linux mount kmod procps iproute2 psmisc \
+	ca-certificates python3-minimal
+
+# Asks dpkg first: when nothing is missing the network is not touched.
+.PHONY: deps
+deps:
+	@command -v dpkg-query >/dev/null || { \
+		echo 'deps: no dpkg here; install what the list DEPS in' \
+		'the Makefile names' >&2; exit 1; }; \
+	missing=; for p in $(DEPS); do \
+		case "$$(dpkg-query -W -f '$${Status}' "$$p" 2>/dev/null)" in \
+		*' ok installed') ;; *) missing="$$missing $$p";; esac; done; \
+	[ -z "$$missing" ] && exit 0; \
+	echo "deps: installing$$missing"; \
+	[ "$$(id -u)" = 0 ] || { echo 'deps: needs root:' \
+		'run "sudo make deps"' >&2; exit 1; }; \
+	export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a; \
+	apt-get update -qq </dev/null && \
+	apt-get install -y -qq --no-install-recommends \
+		-o Dpkg::Use-Pty=0 $$missing </dev/null
+
+# ---- the rest ----
+
+MAN := $(wildcard docs/man/*.[1-8])
+NBDKIT_PLUGINDIR ?= $(shell $(PKG_CONFIG) --variable=plugindir nbdkit || \
+	echo $(PREFIX)/lib/nbdkit/plugins)
+
+.PHONY: install
+install: all
+	$(Q)set -e; for p in $(PROGRAMS); do case $$p in \
+		*ctl) d=bin;; *) d=sbin;; esac; \
+		install -D -m 755 $$p $(DESTDIR)$(PREFIX)/$$d/$${p##*/}; done
+	$(Q)set -e; for p in $(PLUGIN); do install -D -m 755 $$p \
+		$(DESTDIR)$(NBDKIT_PLUGINDIR)/$${p##*/}; done
+	$(Q)set -e; for m in $(MAN); do install -D -m 644 $$m \
+		$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+
+.PHONY: clean help
+clean:
+	$(Q)rm -rf $(BUILD)
+
+help:
+	@echo 'all            programs and the nbdkit plugin (default)'
+	@echo 'deps           install the Debian packages (root)'
+	@echo 'check          deps, build, every test'
+	@echo 'check-long     as check, and the tests that take long'
+	@echo 'check-unit     unit tests of this build'
+	@echo 'check-layers   who includes whom'
+	@echo 'lint           shellcheck, cppcheck, clang-format as advice'
+	@echo 'fuzz           run each fuzz target for FUZZ_SECONDS'
+	@echo 'bench          measure; writes $(BUILD)/bench.json'
+	@echo 'demo           protect a volume, lose it, bring it back'
+	@echo 'install        DESTDIR= PREFIX='
+	@echo 'clean'
+	@echo 'V=1 commands; WERROR=1; CC=clang; SAN=address,undefined or thread;'
+	@echo 'FAULT=1 fault points; BUILD=dir; LAYERS="base wire" part of the tree'
+
+-include $(shell [ -d $(B) ] && find $(B) -name '*.d')
