@@ -142,7 +142,7 @@ $(B)/%.o: %.c $(B)/flags
 
 # Whoever may include a skeleton waits for all of them once; after that the
 # dependency files know which object uses which.
-$(B)/agent/source/%.o $(B)/agent/control/%.o $(B)/ctl/%.o: | $(SKELS)
+$(call objs,$(wildcard agent/source/*.c agent/control/*.c ctl/*.c)): | $(SKELS)
 $(ROOT_TESTS:=.o) $(TEST_TOOLS:=.o) $(TEST_BENCH:=.o): | $(SKELS)
 
 $(B)/tests/%.o: EXTRA_CFLAGS = -I. -Itests -Itests/lib
