@@ -20,6 +20,7 @@
  */
 struct tracker;
 
+/* Since the last pending_set_all, whose consequence covers all before it. */
 struct tracker_losses {
 	uint64_t issue_misses;		/* issue program not run: fatal to a cut */
 	uint64_t complete_misses;	/* harmless, registry carries */
@@ -30,8 +31,8 @@ struct tracker_losses {
 	uint64_t other_disk;		/* events of another disk under our number */
 	uint64_t map_errors;		/* a look-up failed: fatal */
 	uint64_t error_completions;	/* marked again: harmless */
-	uint64_t issues;		/* marks made, for status */
-	uint64_t sectors;		/* marked, as requested (512 bytes) */
+	uint64_t issues;		/* ops->stats: requests marked */
+	uint64_t sectors;		/* ops->stats: of them (512 bytes) */
 	bool detached;			/* a program or link is not ours any more */
 };
 
@@ -58,6 +59,8 @@ struct tracker_ops {
 	int (*pending_set_all)(struct tracker *t, struct err *err);
 	int (*losses)(struct tracker *t, struct tracker_losses *out,
 		      struct err *err);
+	/* issues and sectors since tracking began; for status, may be NULL. */
+	int (*stats)(struct tracker *t, struct tracker_losses *out);
 	/* Stop using it; what is pinned stays pinned unless untrack. */
 	void (*close)(struct tracker *t, bool untrack);
 };

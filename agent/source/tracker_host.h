@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SOURCE_TRACKER_HOST_H
+#define SOURCE_TRACKER_HOST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/uuid.h"
+#include "source/blkdev.h"
+#include "source/tracker.h"
+
+/*
+ * The tracker of a daemon: one set of BPF programs, pinned maps and links
+ * under <bpffs>/understudy-<node uuid> (0700), which go on marking while the
+ * daemon is away. Thread-safe.
+ */
+struct tracker_host;
+
+struct tracker_host_config {
+	const char *state_dir;
+	struct uuid node;
+	const char *bpffs;		/* NULL: /sys/fs/bpf */
+	/* Guards switched off, for builds that an oracle must refute. */
+	bool without_reread;
+	bool without_issue_mark;
+};
+
+/* Loads and attaches, or adopts what an earlier process left pinned; mounts
+ * bpffs when it is absent. */
+int tracker_host_open(const struct tracker_host_config *cfg,
+		      struct tracker_host **out, struct err *err);
+/* untrack removes every pin: tracking ends. Trackers must be closed before. */
+void tracker_host_close(struct tracker_host *h, bool untrack);
+
+/*
+ * Track [dev->start_sector, + n_sectors) of dev's disk. When pins of the same
+ * volume on the same device are found and the programs have not been away,
+ * the tracker is adopted: its pending blocks are true. Otherwise it starts
+ * with nothing pending and adopted false: the caller treats all as dirty.
+ * Ends with the self-test: the programs must see a read of this process.
+ */
+int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
+		     const struct blkdev *dev, uint32_t block_shift,
+		     struct tracker **out, struct err *err);
+
+/* The smallest log2(block bytes), from 12, for which all bitmaps of a volume
+ * fit memory_bytes; 0 when even the largest does not. */
+uint32_t tracker_block_shift(uint64_t size_bytes, uint64_t memory_bytes);
+
+/* Removes the pins of a state directory without a daemon. 0, -ENOENT. */
+int tracker_host_unpin(const struct uuid *node, const char *bpffs,
+		       struct err *err);
+
+/* Test support: detach or attach the completion program for a while. */
+int tracker_host_detach_complete(struct tracker_host *h);
+int tracker_host_attach_complete(struct tracker_host *h, struct err *err);
+
+#endif

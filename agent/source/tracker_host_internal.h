@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SOURCE_TRACKER_HOST_INTERNAL_H
+#define SOURCE_TRACKER_HOST_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/uuid.h"
+#include "source/tracker_pins.h"
+
+#include "tracker_abi.h"
+
+/* Shared by tracker_host.c (the set) and tracker_volume.c (one of it). */
+struct hook {
+	int link_fd;
+	int prog_fd;
+};
+
+struct tracker_host {
+	pthread_mutex_t lock;		/* everything below */
+	struct uuid node;
+	char state_dir[US_INFO_PATH];
+	char dir[PINS_PATH_MAX];
+	struct tracker_bpf *skel;
+	struct hook issue, complete;
+	bool continuous;		/* the issue link outlived the process */
+	bool replaced;			/* a program was exchanged at start */
+	bool hole[US_MAX_VOLUMES];	/* misses of a replaced program */
+	int disks_fd, pages_fd, info_fd, stats_fd;	/* of the skeleton */
+	struct us_volume *volumes;	/* shared memory, US_MAX_VOLUMES each */
+	struct us_group *groups;
+	struct us_counters *counters;
+	struct us_seen *seen;
+	size_t volumes_bytes, groups_bytes, counters_bytes, seen_bytes;
+};
+
+size_t host_page_align(size_t n);
+int host_examine(struct tracker_host *h, uint64_t *issue_misses,
+		 uint64_t *complete_misses, bool *detached);
+
+#endif

@@ -1,0 +1,563 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One tracked volume of a tracker host: its slot in the tables, its pinned
+ * words, and the table of functions that the cut engine uses.
+ *
+ * Invariants:
+ * - The entry in `volumes` is complete before the disk entry names it, and the
+ *   disk entry stops naming it before the entry is cleared.
+ * - Losses are what the counters say beyond `seen`; pending_set_all raises
+ *   `seen` to what it read before it set the first bit, so a loss that comes
+ *   meanwhile is reported again.
+ *
+ * add and close: any thread, under the host's lock. The operations: the one
+ * thread that owns the volume's cuts.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "base/checked.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "source/tracker_host.h"
+#include "source/tracker_host_internal.h"
+#include "source/tracker_words.h"
+
+#define SECTOR_BYTES_SHIFT 9
+#define SELF_TEST_READS 64
+#define SHIFT_MIN 12U
+#define SHIFT_MAX 24U
+/* Two generations and pending in the kernel; pending, to-read, outstanding,
+ * carried and fresh in the process. */
+#define BITMAPS_PER_BLOCK 8U
+
+struct volume_tracker {
+	struct tracker t;
+	struct tracker_host *h;
+	struct tracker_words words;
+	struct uuid volume;
+	uint32_t index;
+	uint64_t *pages;		/* mapping of the volume's words */
+	size_t pages_bytes;
+	size_t pending_bytes;
+	int n_cpus;
+};
+
+static struct volume_tracker *self(struct tracker *t)
+{
+	return (struct volume_tracker *)(void *)t;
+}
+
+uint32_t tracker_block_shift(uint64_t size_bytes, uint64_t memory_bytes)
+{
+	uint32_t shift;
+
+	for (shift = SHIFT_MIN; shift <= SHIFT_MAX; shift++) {
+		uint64_t blocks = div_up_u64(size_bytes, 1ULL << shift);
+		uint64_t bytes = (words_leaf_count(blocks) +
+				  words_summary_count(blocks)) * 8;
+
+		if (bytes <= memory_bytes / BITMAPS_PER_BLOCK)
+			return shift;
+	}
+	return 0;
+}
+
+static uint64_t page_words(uint64_t words)
+{
+	return host_page_align(words * sizeof(uint64_t)) / sizeof(uint64_t);
+}
+
+/* Where each part of the volume's words begins; returns their number. */
+static uint64_t lay_out(struct us_volume *v)
+{
+	uint64_t leaf = page_words(words_leaf_count(v->n_blocks));
+	uint64_t summary = page_words(words_summary_count(v->n_blocks));
+
+	v->slot_word = 0;
+	v->leaf_word[0] = page_words((uint64_t)v->n_queues * v->n_tags);
+	v->leaf_word[1] = v->leaf_word[0] + leaf;
+	v->summary_word[0] = v->leaf_word[1] + leaf;
+	v->summary_word[1] = v->summary_word[0] + summary;
+	return v->summary_word[1] + summary;
+}
+
+static void describe(struct us_volume *v, const struct uuid *volume,
+		     const struct blkdev *dev, uint32_t block_shift)
+{
+	memset(v, 0, sizeof(*v));
+	memcpy(v->uuid, volume->b, sizeof(v->uuid));
+	v->disk_key = (uint64_t)dev->disk_major << 32 | dev->disk_minor;
+	v->diskseq = dev->diskseq;
+	v->start_sector = dev->start_sector;
+	v->n_sectors = dev->n_sectors;
+	v->block_shift = block_shift - SECTOR_BYTES_SHIFT;
+	v->n_blocks = div_up_u64(dev->n_sectors, 1ULL << v->block_shift);
+	v->n_queues = MAX(dev->n_queues, 1U);
+	v->n_tags = MAX(dev->n_tags, 1U);
+}
+
+static bool same_shape(const struct us_volume *a, const struct us_volume *b)
+{
+	return a->disk_key == b->disk_key && a->diskseq == b->diskseq &&
+	       a->start_sector == b->start_sector &&
+	       a->n_sectors == b->n_sectors &&
+	       a->block_shift == b->block_shift &&
+	       a->n_queues == b->n_queues && a->n_tags == b->n_tags;
+}
+
+static int find_entry(const struct tracker_host *h, const struct uuid *volume)
+{
+	int i;
+
+	for (i = 0; i < US_MAX_VOLUMES; i++)
+		if (h->volumes[i].used &&
+		    !memcmp(h->volumes[i].uuid, volume->b, 16))
+			return i;
+	return -ENOENT;
+}
+
+static int free_entry(const struct tracker_host *h)
+{
+	int i;
+
+	for (i = 0; i < US_MAX_VOLUMES; i++)
+		if (!h->volumes[i].used)
+			return i;
+	return -ENOSPC;
+}
+
+/* ---- the disk table ---- */
+
+static int disk_remove(struct tracker_host *h, uint64_t key, uint32_t index)
+{
+	struct us_disk d;
+	uint32_t i;
+
+	if (bpf_map_lookup_elem(h->disks_fd, &key, &d))
+		return 0;
+	for (i = 0; i < d.n_volumes && d.volume[i] != index; i++)
+		;
+	if (i == d.n_volumes)
+		return 0;
+	d.volume[i] = d.volume[--d.n_volumes];
+	if (d.n_volumes)
+		return bpf_map_update_elem(h->disks_fd, &key, &d, BPF_ANY)
+			       ? -errno : 0;
+	return bpf_map_delete_elem(h->disks_fd, &key) ? -errno : 0;
+}
+
+static int disk_add(struct tracker_host *h, const struct us_volume *v,
+		    uint32_t index)
+{
+	struct us_disk d;
+
+	if (bpf_map_lookup_elem(h->disks_fd, &v->disk_key, &d))
+		memset(&d, 0, sizeof(d));
+	/* Volumes of a former disk under this number are dead already; their
+	 * owners see it by the sequence number of the disk. */
+	if (d.diskseq != v->diskseq)
+		memset(&d, 0, sizeof(d));
+	if (d.n_volumes == US_VOLUMES_PER_DISK)
+		return -ENOSPC;
+	d.diskseq = v->diskseq;
+	d.volume[d.n_volumes++] = index;
+	return bpf_map_update_elem(h->disks_fd, &v->disk_key, &d, BPF_ANY)
+		       ? -errno : 0;
+}
+
+/* ---- entries and their words ---- */
+
+static void entry_drop(struct tracker_host *h, uint32_t index)
+{
+	struct us_volume *v = &h->volumes[index];
+	char text[UUID_TEXT_SIZE], name[64];
+	struct uuid u;
+
+	(void)disk_remove(h, v->disk_key, index);
+	v->used = 0;
+	(void)bpf_map_delete_elem(h->pages_fd, &index);
+	memcpy(u.b, v->uuid, sizeof(u.b));
+	uuid_format(&u, text);
+	(void)snprintf(name, sizeof(name), "pages-%s", text);
+	(void)pins_remove(h->dir, name);
+	(void)snprintf(name, sizeof(name), "pending-%s", text);
+	(void)pins_remove(h->dir, name);
+}
+
+static uint64_t *map_words(int fd, size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_POPULATE, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void names_of(const struct uuid *volume, char pages[64],
+		     char pending[64])
+{
+	char text[UUID_TEXT_SIZE];
+
+	uuid_format(volume, text);
+	(void)snprintf(pages, 64, "pages-%s", text);
+	(void)snprintf(pending, 64, "pending-%s", text);
+}
+
+static int words_map(const char *name, uint32_t flags, uint32_t n_pages)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = flags);
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, name, sizeof(__u32),
+				US_PAGE_BYTES, n_pages, &opts);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int create_maps(struct volume_tracker *vt, const struct us_volume *v,
+		       int *pages_fd, int *pending_fd)
+{
+	char pages[64], pending[64];
+	int r;
+
+	names_of(&vt->volume, pages, pending);
+	*pages_fd = words_map("us_pages", BPF_F_MMAPABLE | BPF_F_INNER_MAP,
+			      (uint32_t)(vt->pages_bytes / US_PAGE_BYTES));
+	if (*pages_fd < 0)
+		return *pages_fd;
+	*pending_fd = words_map("us_pending", BPF_F_MMAPABLE,
+				(uint32_t)(vt->pending_bytes / US_PAGE_BYTES));
+	if (*pending_fd < 0)
+		return *pending_fd;
+	r = pins_put(vt->h->dir, pages, *pages_fd);
+	if (!r)
+		r = pins_put(vt->h->dir, pending, *pending_fd);
+	if (!r && bpf_map_update_elem(vt->h->pages_fd, &vt->index, pages_fd,
+				      BPF_ANY))
+		r = -errno;
+	(void)v;
+	return r;
+}
+
+static int open_maps(struct volume_tracker *vt, int *pages_fd, int *pending_fd)
+{
+	char pages[64], pending[64];
+
+	names_of(&vt->volume, pages, pending);
+	*pages_fd = pins_get(vt->h->dir, pages);
+	if (*pages_fd < 0)
+		return *pages_fd;
+	*pending_fd = pins_get(vt->h->dir, pending);
+	return *pending_fd < 0 ? *pending_fd : 0;
+}
+
+static int map_volume(struct volume_tracker *vt, const struct us_volume *v,
+		      int pages_fd, int pending_fd)
+{
+	struct tracker_words *w = &vt->words;
+
+	vt->pages = map_words(pages_fd, vt->pages_bytes);
+	if (!vt->pages)
+		return -errno;
+	w->pending = map_words(pending_fd, vt->pending_bytes);
+	if (!w->pending)
+		return -errno;
+	w->flips = (uint64_t *)&vt->h->groups[v->group].flips;
+	w->slots = vt->pages + v->slot_word;
+	w->leaf[0] = vt->pages + v->leaf_word[0];
+	w->leaf[1] = vt->pages + v->leaf_word[1];
+	w->summary[0] = vt->pages + v->summary_word[0];
+	w->summary[1] = vt->pages + v->summary_word[1];
+	w->n_blocks = v->n_blocks;
+	w->n_leaf_words = words_leaf_count(v->n_blocks);
+	w->n_summary_words = words_summary_count(v->n_blocks);
+	w->n_slots = (uint64_t)v->n_queues * v->n_tags;
+	return 0;
+}
+
+static int enter_new(struct volume_tracker *vt, struct us_volume *want)
+{
+	_cleanup_close_ int pages_fd = -1;
+	_cleanup_close_ int pending_fd = -1;
+	struct tracker_host *h = vt->h;
+	int r;
+
+	r = free_entry(h);
+	if (r < 0)
+		return r;
+	vt->index = (uint32_t)r;
+	want->group = vt->index;	/* a group of one */
+	memset(&h->counters[vt->index], 0, sizeof(h->counters[0]));
+	memset(&h->seen[vt->index], 0, sizeof(h->seen[0]));
+	h->groups[vt->index].flips = 0;
+	h->hole[vt->index] = false;
+	r = create_maps(vt, want, &pages_fd, &pending_fd);
+	if (!r)
+		r = map_volume(vt, want, pages_fd, pending_fd);
+	if (r)
+		return r;
+	want->used = 1;
+	h->volumes[vt->index] = *want;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	r = disk_add(h, want, vt->index);
+	if (r)
+		entry_drop(h, vt->index);
+	return r;
+}
+
+static int enter_adopted(struct volume_tracker *vt, uint32_t index)
+{
+	_cleanup_close_ int pages_fd = -1;
+	_cleanup_close_ int pending_fd = -1;
+	int r;
+
+	vt->index = index;
+	r = open_maps(vt, &pages_fd, &pending_fd);
+	if (!r)
+		r = map_volume(vt, &vt->h->volumes[index], pages_fd,
+			       pending_fd);
+	return r;
+}
+
+/* ---- operations ---- */
+
+static int op_flip(struct tracker *t, struct err *err)
+{
+	(void)err;
+	words_flip(&self(t)->words);
+	return 0;
+}
+
+static int op_collect(struct tracker *t, struct bitmap *fresh,
+		      struct bitmap *carried, struct err *err)
+{
+	(void)err;
+	words_collect(&self(t)->words, fresh, carried);
+	return 0;
+}
+
+static bool op_is_redirtied(struct tracker *t, uint64_t block)
+{
+	return words_is_redirtied(&self(t)->words, block);
+}
+
+static int op_adopt(struct tracker *t, struct bitmap *out, struct err *err)
+{
+	(void)err;
+	words_adopt(&self(t)->words, out);
+	return 0;
+}
+
+static void op_pending_clear(struct tracker *t, uint64_t w, uint64_t bits)
+{
+	words_pending_clear(&self(t)->words, w, bits);
+}
+
+static int read_losses(struct volume_tracker *vt, struct us_counters *c,
+		       uint64_t *issue_misses, uint64_t *complete_misses,
+		       bool *detached)
+{
+	LOCK_SCOPE(&vt->h->lock);
+
+	memcpy(c, &vt->h->counters[vt->index], sizeof(*c));
+	return host_examine(vt->h, issue_misses, complete_misses, detached);
+}
+
+static int op_pending_set_all(struct tracker *t, struct err *err)
+{
+	struct volume_tracker *vt = self(t);
+	struct us_seen *seen = &vt->h->seen[vt->index];
+	uint64_t issue = 0, complete = 0;
+	struct us_counters c;
+	bool detached;
+	int r;
+
+	r = read_losses(vt, &c, &issue, &complete, &detached);
+	if (r)
+		return err_sys(err, r, "bpf-gone", "tracker", "read counters");
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	words_pending_set_all(&vt->words);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	seen->counters = c;
+	seen->issue_misses = issue;
+	seen->complete_misses = complete;
+	vt->h->hole[vt->index] = false;
+	return 0;
+}
+
+static void add_stats(struct volume_tracker *vt, struct tracker_losses *out)
+{
+	struct us_stats per_cpu[256];
+	int i;
+
+	if (vt->n_cpus > (int)ARRAY_SIZE(per_cpu) ||
+	    bpf_map_lookup_elem(vt->h->stats_fd, &vt->index, per_cpu))
+		return;
+	for (i = 0; i < vt->n_cpus; i++) {
+		out->issues += per_cpu[i].issues;
+		out->sectors += per_cpu[i].sectors;
+	}
+}
+
+static int op_losses(struct tracker *t, struct tracker_losses *out,
+		     struct err *err)
+{
+	struct volume_tracker *vt = self(t);
+	const struct us_seen *s = &vt->h->seen[vt->index];
+	uint64_t issue = 0, complete = 0;
+	struct us_counters c;
+	int r;
+
+	memset(out, 0, sizeof(*out));
+	r = read_losses(vt, &c, &issue, &complete, &out->detached);
+	if (r)
+		return err_sys(err, r, "bpf-gone", "tracker", "read counters");
+	out->issue_misses = issue - s->issue_misses;
+	if (vt->h->hole[vt->index])
+		out->issue_misses++;
+	out->complete_misses = complete - s->complete_misses;
+	out->lost_completions =
+		c.lost_completions - s->counters.lost_completions;
+	out->slot_overflows = c.slot_overflows - s->counters.slot_overflows;
+	out->walk_overflows = c.walk_overflows - s->counters.walk_overflows;
+	out->passthrough = c.passthrough - s->counters.passthrough;
+	out->other_disk = c.other_disk - s->counters.other_disk;
+	out->map_errors = c.map_errors - s->counters.map_errors;
+	out->error_completions =
+		c.error_completions - s->counters.error_completions;
+	return 0;
+}
+
+static int op_stats(struct tracker *t, struct tracker_losses *out)
+{
+	add_stats(self(t), out);
+	return 0;
+}
+
+static void op_close(struct tracker *t, bool untrack)
+{
+	struct volume_tracker *vt = self(t);
+
+	if (untrack) {
+		LOCK_SCOPE(&vt->h->lock);
+		entry_drop(vt->h, vt->index);
+	}
+	if (vt->pages)
+		munmap(vt->pages, vt->pages_bytes);
+	if (vt->words.pending)
+		munmap(vt->words.pending, vt->pending_bytes);
+	free(vt);
+}
+
+static const struct tracker_ops volume_tracker_ops = {
+	.flip = op_flip,
+	.collect = op_collect,
+	.is_redirtied = op_is_redirtied,
+	.adopt = op_adopt,
+	.pending_clear = op_pending_clear,
+	.pending_set_all = op_pending_set_all,
+	.losses = op_losses,
+	.stats = op_stats,
+	.close = op_close,
+};
+
+/* ---- self-test ---- */
+
+/*
+ * The programs must see a read that this process makes. A single completion
+ * may go unseen (the kernel may skip the program), all of them may not.
+ */
+static int self_test(struct volume_tracker *vt, const struct blkdev *dev,
+		     struct err *err)
+{
+	struct us_volume *v = &vt->h->volumes[vt->index];
+	struct us_counters *c = &vt->h->counters[vt->index];
+	uint64_t issues = __atomic_load_n(&c->probe_issues, __ATOMIC_SEQ_CST);
+	uint64_t done = __atomic_load_n(&c->probe_completions,
+					__ATOMIC_SEQ_CST);
+	bool saw_issue = false, saw_done = false;
+	_cleanup_free_ void *buf = NULL;
+	ssize_t n = 0;
+	int i;
+
+	if (posix_memalign(&buf, US_PAGE_BYTES, US_PAGE_BYTES))
+		return err_sys(err, -ENOMEM, "no-memory", dev->path,
+			       "self-test");
+	__atomic_store_n(&v->probing, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < SELF_TEST_READS && !(saw_issue && saw_done); i++) {
+		n = pread(dev->fd, buf, dev->lbs_bytes,
+			  (off_t)(dev->start_sector << SECTOR_BYTES_SHIFT));
+		if (n < 0)
+			break;
+		saw_issue = __atomic_load_n(&c->probe_issues,
+					    __ATOMIC_SEQ_CST) != issues;
+		saw_done = __atomic_load_n(&c->probe_completions,
+					   __ATOMIC_SEQ_CST) != done;
+	}
+	__atomic_store_n(&v->probing, 0, __ATOMIC_SEQ_CST);
+	if (n < 0)
+		return err_sys(err, -EIO, "read-error", dev->path,
+			       "self-test: read first sector");
+	if (!saw_issue || !saw_done) {
+		err_set(err, -EOPNOTSUPP, "self-test-failed", dev->path,
+			"self-test: a read of this process was not seen: "
+			"issue=%d complete=%d", saw_issue, saw_done);
+		return err_remedy(err, "run `understudyctl doctor %s`",
+				  dev->path);
+	}
+	return 0;
+}
+
+int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
+		     const struct blkdev *dev, uint32_t block_shift,
+		     struct tracker **out, struct err *err)
+{
+	LOCK_SCOPE(&h->lock);
+	struct volume_tracker *vt = calloc(1, sizeof(*vt));
+	struct us_volume want;
+	int found, r = -ENOENT;
+
+	if (!vt)
+		return err_sys(err, -ENOMEM, "no-memory", dev->path, "track");
+	describe(&want, volume, dev, block_shift);
+	vt->h = h;
+	vt->volume = *volume;
+	vt->pages_bytes = lay_out(&want) * sizeof(uint64_t);
+	vt->pending_bytes = host_page_align(
+		words_leaf_count(want.n_blocks) * sizeof(uint64_t));
+	vt->n_cpus = libbpf_num_possible_cpus();
+	found = find_entry(h, volume);
+	if (found >= 0 && h->continuous &&
+	    same_shape(&h->volumes[found], &want)) {
+		r = enter_adopted(vt, (uint32_t)found);
+		vt->t.adopted = !r;
+	}
+	if (r) {
+		if (found >= 0)
+			entry_drop(h, (uint32_t)found);
+		r = enter_new(vt, &want);
+	}
+	if (!r)
+		r = self_test(vt, dev, err);
+	else
+		err_sys(err, r, "tracker", dev->path, "set up tracking");
+	vt->t.ops = &volume_tracker_ops;
+	vt->t.n_blocks = want.n_blocks;
+	vt->t.block_shift = block_shift;
+	if (r) {
+		if (vt->pages)
+			munmap(vt->pages, vt->pages_bytes);
+		if (vt->words.pending)
+			munmap(vt->words.pending, vt->pending_bytes);
+		free(vt);
+		return r;
+	}
+	*out = &vt->t;
+	return 0;
+}
