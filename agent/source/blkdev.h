@@ -39,6 +39,7 @@ struct blkdev {
 	bool zoned, dax, multipath_head, read_only;
 	struct blkdev_id id;
 	int fd;				/* of the whole disk, O_RDONLY|O_DIRECT */
+	int sys_fd;			/* its directory in sysfs; valid with fd */
 };
 
 /*
