@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROL_CONFIG_H
+#define CONTROL_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "replica/replica.h"
+#include "source/volume.h"
+
+/*
+ * understudy.conf as the daemon understands it. Everything in it is checked:
+ * an unknown key, a bad value, a name that refers to nothing, and a documented
+ * key that this build does not do yet are errors with file and line.
+ */
+#define CONFIG_DEFAULT_STATE "/var/lib/understudy"
+#define CONFIG_PATH_MAX 512
+#define CONFIG_CONTROL_MAX 108		/* a socket's name, with the NUL */
+
+struct daemon_config {			/* [daemon] */
+	char state[CONFIG_PATH_MAX];
+	char control[CONFIG_CONTROL_MAX];
+	uint64_t tracker_memory_bytes;
+};
+
+struct config {
+	struct daemon_config daemon;
+	bool has_store;			/* this daemon is a replica */
+	struct replica_role_config store;
+	struct replica_config *replicas;
+	size_t n_replicas;
+	struct volume_config *volumes;
+	size_t n_volumes;
+};
+
+/*
+ * Read and check a file. 0 and *out, to be freed with config_free; or a
+ * negative errno with err told ("FILE:LINE: key: reason"). One thread at a
+ * time (base/conf.h).
+ */
+int config_load(const char *path, struct config **out, struct err *err);
+int config_load_text(const char *path, const char *text, size_t len,
+		     struct config **out, struct err *err);
+void config_free(struct config *c);
+DEFINE_CLEANUP(struct config, config_free)
+
+/*
+ * [daemon] alone, for commands that look for the socket or the state: what
+ * else the file says wrong is the daemon's affair.
+ */
+int config_load_daemon(const char *path, struct daemon_config *out,
+		       struct err *err);
+void config_daemon_defaults(struct daemon_config *out);
+
+const struct volume_config *config_volume(const struct config *c,
+					  const char *name);
+const struct replica_config *config_replica(const struct config *c,
+					    const char *name);
+
+#endif
