@@ -104,6 +104,11 @@ struct volume;
  */
 int volume_start(const struct volume_config *cfg, const struct source_env *env,
 		 struct volume **out, struct err *err);
+/*
+ * Before volume_stop, by an owner whose other threads may be inside a call:
+ * volume_sync returns -ECANCELED soon, now and later.
+ */
+void volume_cancel(struct volume *v);
 /* Drains what is in flight within a bound; tracking goes on unless untrack. */
 void volume_stop(struct volume *v, bool untrack);
 void volume_get_status(struct volume *v, struct volume_status *out);
@@ -124,5 +129,10 @@ int volume_resume(struct volume *v, struct err *err);
 int volume_resync(struct volume *v, struct err *err);
 /* The volume key, for `key export`; -ENOKEY when there is none yet. */
 int volume_get_key(struct volume *v, struct volume_key *out);
+/*
+ * The key has been exported (kept in state): a volume without key escrow
+ * shows the reason `key-unsaved` until then, when it has no other.
+ */
+int volume_key_exported(struct volume *v, struct err *err);
 
 #endif
