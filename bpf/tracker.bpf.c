@@ -110,6 +110,9 @@ struct {
  */
 const volatile bool without_reread = false;
 const volatile bool without_issue_mark = false;
+/* Widens the window between reading the flip count and marking, so that a race
+ * of nanoseconds is met in seconds; turns of an empty loop. */
+const volatile __u32 window_turns = 0;
 
 #define count_event(vol, field)                                       \
 	do {                                                          \
@@ -207,6 +210,11 @@ static __always_inline __u64 read_flips(__u32 group)
 	return g ? *(volatile __u64 *)&g->flips : 0;
 }
 
+static long empty_turn(__u32 i, void *arg)
+{
+	return 0;
+}
+
 /* Mark in the active generation, and again when it moved meanwhile. */
 static __always_inline void mark_active(__u32 vol, __u32 group, __u64 first,
 					__u64 count)
@@ -214,6 +222,8 @@ static __always_inline void mark_active(__u32 vol, __u32 group, __u64 first,
 	__u64 before = read_flips(group);
 	__u64 after;
 
+	if (window_turns)
+		bpf_loop(window_turns, empty_turn, NULL, 0);
 	mark_range(vol, before, first, count);
 	if (without_reread)
 		return;

@@ -342,6 +342,7 @@ static int load(struct tracker_host *h, const struct tracker_host_config *cfg,
 			       "open tracker programs");
 	h->skel->rodata->without_reread = cfg->without_reread;
 	h->skel->rodata->without_issue_mark = cfg->without_issue_mark;
+	h->skel->rodata->window_turns = cfg->window_turns;
 	r = set_pin_paths(h);
 	if (!r)
 		r = tracker_bpf__load(h->skel);

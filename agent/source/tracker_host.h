@@ -24,6 +24,7 @@ struct tracker_host_config {
 	/* Guards switched off, for builds that an oracle must refute. */
 	bool without_reread;
 	bool without_issue_mark;
+	uint32_t window_turns;		/* makes the race of a flip wider */
 };
 
 /* Loads and attaches, or adopts what an earlier process left pinned; mounts

@@ -93,12 +93,13 @@ int pins_get(const char *dir, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+/* (bpffs refuses names with a dot.) */
 int pins_put(const char *dir, const char *name, int fd)
 {
 	char path[PINS_PATH_MAX], fresh[PINS_PATH_MAX + 8];
 
 	pins_path(dir, name, path);
-	(void)snprintf(fresh, sizeof(fresh), "%s.new", path);
+	(void)snprintf(fresh, sizeof(fresh), "%s_new", path);
 	(void)unlink(fresh);
 	if (bpf_obj_pin(fd, fresh))
 		return -errno;
