@@ -129,19 +129,21 @@ static bool take_time(const char **s, struct tm *tm, int64_t *frac_ns)
 	return true;
 }
 
-/* "Z" or "+hh:mm"; none: local time. 0 or -EINVAL. */
-static int to_seconds(const char *zone, struct tm *tm, time_t *out)
+/* No zone: local time. An hour that the change to summer time skips is none. */
+static int local_seconds(struct tm *tm, time_t *out)
 {
-	const struct tm want = *tm;
+	const int hour = tm->tm_hour, min = tm->tm_min;
+
+	tm->tm_isdst = -1;
+	*out = mktime(tm);
+	return tm->tm_hour == hour && tm->tm_min == min ? 0 : -EINVAL;
+}
+
+/* "Z" or "+hh:mm". */
+static int zoned_seconds(const char *zone, struct tm *tm, time_t *out)
+{
 	int hours, minutes, sign;
 
-	if (!*zone) {
-		tm->tm_isdst = -1;
-		*out = mktime(tm);
-		/* An hour that the change to summer time skips moves. */
-		return tm->tm_min == want.tm_min && tm->tm_hour == want.tm_hour ?
-			0 : want.tm_sec == 60 ? 0 : -EINVAL;
-	}
 	*out = timegm(tm);
 	if (take_char(&zone, "Zz"))
 		return *zone ? -EINVAL : 0;
@@ -152,6 +154,17 @@ static int to_seconds(const char *zone, struct tm *tm, time_t *out)
 		return -EINVAL;
 	*out -= sign * (hours * 3600 + minutes * 60);
 	return 0;
+}
+
+static int to_seconds(const char *zone, struct tm *tm, time_t *out)
+{
+	int leap = tm->tm_sec == 60;
+	int r;
+
+	tm->tm_sec -= leap;
+	r = *zone ? zoned_seconds(zone, tm, out) : local_seconds(tm, out);
+	*out += leap;
+	return r;
 }
 
 static int parse_ago(const char *s, int64_t now_ns, int64_t *out_ns)
