@@ -117,10 +117,11 @@ TEST_PROGRAMS := $(UNIT_TESTS) $(ROOT_TESTS) $(TEST_TOOLS) $(TEST_BENCH) \
 
 # ---- building ----
 
-.PHONY: all tests unit-tests
+.PHONY: all tests unit-tests test-tools
 all: $(PROGRAMS) $(PLUGIN)
 tests: $(TEST_PROGRAMS)
 unit-tests: $(UNIT_TESTS)
+test-tools: $(TEST_TOOLS)
 
 .PHONY: FORCE
 FORCE:
@@ -237,10 +238,10 @@ check-unit: $(UNIT_TESTS)
 check-layers:
 	$(Q)tests/layers/check-layers
 
-SHELL_FILES = $(shell git ls-files -co --exclude-standard | while read -r f; \
-	do case $$f in *.bats|*.bash|*.sh) echo "$$f";; \
-	*) [ -f "$$f" ] && head -c 64 "$$f" | head -n 1 | \
-	grep -qE '^\#!.*\b(ba)?sh\b' && echo "$$f";; esac; done)
+SHELL_FILES = $(shell find .ci tests vmtest docs -type f 2>/dev/null | \
+	while read -r f; do case $$f in (*.bats|*.bash|*.sh) echo "$$f";; \
+	(*) head -c 64 "$$f" | head -n 1 | grep -aqE '^\#!.*\b(ba)?sh\b' && \
+	echo "$$f";; esac; done)
 
 lint:
 	$(Q)echo 'shellcheck'
@@ -250,10 +251,9 @@ lint:
 		--enable=warning,performance,portability --error-exitcode=1 \
 		--suppressions-list=tests/lint/cppcheck.txt \
 		-D_GNU_SOURCE -Iagent -Ibpf agent ctl
-	$(Q)echo 'clang-format (advice only)'
-	$(Q)git ls-files '*.c' '*.h' | xargs clang-format --dry-run 2>&1 | \
-		grep -c 'warning: code should be clang-formatted' | \
-		sed 's/$$/ places differ from .clang-format/' || true
+	$(Q)find agent ctl bpf tests -name '*.[ch]' | xargs clang-format \
+		--dry-run 2>&1 | grep -c 'code should be clang-formatted' | \
+		sed 's/.*/clang-format: & places differ (advice)/' || true
 
 FUZZ_SECONDS ?= 20
 ifeq ($(FUZZERS),)
@@ -277,18 +277,18 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(CTL_LIB) $(LIBS)
 	$(call link,-fsanitize=fuzzer)
 
 bench: deps
-	+$(Q)$(MAKE) all tests
+	+$(Q)$(MAKE) all test-tools $(TEST_BENCH)
 	$(Q)if [ -x tests/bench/run ]; then BUILD=$(BUILD) tests/bench/run; \
 	else echo 'bench: tests/bench/run is not there' >&2; exit 1; fi
 
 demo: deps
-	+$(Q)$(MAKE) all tests
+	+$(Q)$(MAKE) all test-tools
 	$(Q)if [ -x tests/demo/run ]; then BUILD=$(BUILD) tests/demo/run; \
 	else echo 'demo: tests/demo/run is not there' >&2; exit 1; fi
 
 # ---- packages ----
 
-DEPS := gcc make git pkg-config clang llvm clang-tidy clang-format cppcheck \
+DEPS := gcc make git pkg-config clang llvm clang-format cppcheck \
 	shellcheck libclang-rt-dev bpftool libbpf-dev liburing-dev libnl-3-dev \
 	libnl-genl-3-dev libssl-dev libzstd-dev liblz4-dev libxxhash-dev \
 	libsqlite3-dev libjansson-dev libinih-dev libsmartcols-dev \
