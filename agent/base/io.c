@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -162,6 +163,18 @@ static int posix_listdir(struct io *io, int dirfd, const char *path,
 	}
 }
 
+static int posix_lock(struct io *io, int fd)
+{
+	(void)io;
+	return (int)RETRY(flock(fd, LOCK_EX | LOCK_NB));
+}
+
+static int posix_drop_cache(struct io *io, int fd)
+{
+	(void)io;
+	return -posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 static const struct io_ops posix_ops = {
 	.open = posix_open,
 	.close = posix_close,
@@ -176,6 +189,8 @@ static const struct io_ops posix_ops = {
 	.renameat = posix_renameat,
 	.unlinkat = posix_unlinkat,
 	.listdir = posix_listdir,
+	.lock = posix_lock,
+	.drop_cache = posix_drop_cache,
 };
 
 struct io *io_posix(void)

@@ -44,6 +44,10 @@ struct io_ops {
 	/* Calls cb for each name (not . and ..); stops at its non-zero. */
 	int (*listdir)(struct io *io, int dirfd, const char *path,
 		       int (*cb)(void *arg, const char *name), void *arg);
+	/* Exclusive lock of the open file, not waited for: -EWOULDBLOCK. */
+	int (*lock)(struct io *io, int fd);
+	/* Later reads come from the disk. Advice, for synced files. */
+	int (*drop_cache)(struct io *io, int fd);
 };
 
 /* The real thing; never freed. */
