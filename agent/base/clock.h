@@ -22,9 +22,9 @@ static inline int64_t clock_wall_ns(struct clock *c)
 	return c->wall_ns(c);
 }
 
-#define NSEC_PER_USEC 1000ULL
-#define NSEC_PER_MSEC 1000000ULL
-#define NSEC_PER_SEC 1000000000ULL
+#define NSEC_PER_USEC UINT64_C(1000)
+#define NSEC_PER_MSEC UINT64_C(1000000)
+#define NSEC_PER_SEC UINT64_C(1000000000)
 
 /* "2026-11-21T13:00:05.123Z" into out[32]. */
 void time_format_utc(int64_t wall_ns, char out[32]);
