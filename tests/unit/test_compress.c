@@ -142,9 +142,27 @@ TEST(auto_stops_trying_what_does_not_shrink_but_not_for_ever)
 	fill_text();
 	while (pack(p, &n) == UNIT_RAW && raw < 100)
 		raw++;
-	EXPECT_LE(raw, 16);
+	EXPECT_LE(raw, 1);
 	/* Once it shrinks again, nothing is skipped any more. */
 	EXPECT_INT(pack(p, &n), UNIT_ZSTD);
+	packer_free(p);
+}
+
+TEST(auto_skips_more_small_units_than_large_ones)
+{
+	struct packer *p = packer(COMP_AUTO, 0);
+	struct rnd_seeded rnd;
+	int i, raw = 0;
+	size_t n;
+
+	rnd_seeded_init(&rnd, 2);
+	fill_random(&rnd);
+	for (i = 0; i < 1 + 1 + 1 + 2 + 1 + 4 + 1; i++)
+		EXPECT_INT(packer_pack(p, plain, 4096, packed, &n), UNIT_RAW);
+	fill_text();
+	while (packer_pack(p, plain, 4096, packed, &n) == UNIT_RAW && raw < 99)
+		raw++;
+	EXPECT_INT(raw, 8);
 	packer_free(p);
 }
 
