@@ -175,3 +175,35 @@ int sysfs_each_dev(int dirfd, const char *sub,
 	r = io->ops->listdir(io, dirfd, sub, each_dev_entry, &each);
 	return r == -ENOENT ? 0 : r;
 }
+
+int blkdev_get_range(const struct blkdev_roots *roots, struct devno no,
+		     struct blkdev_range *out)
+{
+	_cleanup_close_ int sys_fd = -1, disk_fd = -1;
+	int r;
+
+	sys_fd = sysfs_open_dev(roots, no);
+	if (sys_fd < 0)
+		return sys_fd;
+	disk_fd = sysfs_open_disk(sys_fd);
+	if (disk_fd < 0)
+		return disk_fd;
+	r = sysfs_devno(disk_fd, "dev", &out->disk);
+	if (r < 0)
+		return r == -ENOENT ? -ENODEV : r;
+	out->start_sector = 0;
+	if (!devno_equal(no, out->disk))
+		r = sysfs_u64(sys_fd, "start", &out->start_sector);
+	if (r == 0)
+		r = sysfs_u64(sys_fd, "size", &out->n_sectors);
+	return r == -ENOENT ? -ENODEV : r;
+}
+
+bool blkdev_range_overlaps(const struct blkdev_range *a,
+			   const struct blkdev_range *b)
+{
+	if (!devno_equal(a->disk, b->disk))
+		return false;
+	return a->start_sector < b->start_sector + b->n_sectors &&
+	       b->start_sector < a->start_sector + a->n_sectors;
+}

@@ -64,6 +64,19 @@ int sysfs_each_dev(int dirfd, const char *sub,
 int blkdev_describe(const struct blkdev_roots *roots, struct devno no,
 		    struct blkdev *dev, struct err *err);
 
+/* Where a device lies: a partition is a range of its disk, any other device
+ * all of itself. */
+struct blkdev_range {
+	struct devno disk;
+	uint64_t start_sector, n_sectors;
+};
+
+/* 0, -ENODEV, other negative errno. */
+int blkdev_get_range(const struct blkdev_roots *roots, struct devno no,
+		     struct blkdev_range *out);
+bool blkdev_range_overlaps(const struct blkdev_range *a,
+			   const struct blkdev_range *b);
+
 /* Fills dev->id from sysfs and udev's database; absent fields stay empty. */
 void blkdev_identify(const struct blkdev_roots *roots, int sys_fd, int disk_fd,
 		     struct blkdev *dev);
@@ -81,5 +94,22 @@ int blkdev_table_partuuid(int disk_fd, uint64_t partno, char *out, size_t cap);
  */
 int blkdev_open_node(const struct blkdev_roots *roots, struct devno no,
 		     const char *name, int flags);
+
+/* One line of mountinfo; strings live until the callback returns. */
+struct mount_entry {
+	uint64_t id;
+	struct devno no;
+	const char *point, *fstype, *source, *super_options;
+};
+
+/* Every mount of this namespace; stops at cb's non-zero and returns that. */
+int mounts_each(const struct blkdev_roots *roots,
+		int (*cb)(void *arg, const struct mount_entry *m), void *arg);
+
+/* As the public functions, on any roots; the device is given by number. */
+int blkdev_in_use_no(const struct blkdev_roots *roots, struct devno no,
+		     char *reason, unsigned int cap);
+int blkdev_range_holds(const struct blkdev_roots *roots,
+		       const struct blkdev_range *range, const char *dir);
 
 #endif

@@ -186,8 +186,10 @@ static int uring_next(struct reader *r, bool wait, struct read_req **out)
 		return u->broken;
 	for (;;) {
 		delay_ns = begin_queued(u);
-		/* Off they go, before anybody looks at what is done. */
-		res = enter(u, false, 0);
+		/* Where nothing is done yet, one call submits and waits. */
+		res = 0;
+		if (!wait || io_uring_cq_ready(&u->ring))
+			res = enter(u, false, 0);
 		if (res == 0)
 			res = reap(u, out);
 		if (res <= 0)
