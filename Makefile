@@ -20,6 +20,7 @@ space := $(empty) $(empty)
 BUILD ?= build
 # address,undefined or thread
 SAN ?=
+FUZZ ?=
 # 1: fault points, see agent/base/fault.h
 FAULT ?=
 WERROR ?=
@@ -220,15 +221,21 @@ $(GEN)/%.skel.h: $(GEN)/%.bpf.o
 # ---- tests and judgement ----
 
 .PHONY: check check-long check-unit check-layers lint fuzz bench demo
-# The second make sees the packages that deps has just installed.
+# All processors, unless the caller said -j.
+PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
+# The makes inside see the packages that deps has just installed.
+define build_for_check
+	+$(Q)$(MAKE) $(PARALLEL) all tests
+	+$(Q)$(MAKE) $(PARALLEL) SAN=address,undefined unit-tests fuzz-targets
+endef
+
 check: deps
-	+$(Q)$(MAKE) all tests
-	+$(Q)$(MAKE) SAN=address,undefined unit-tests
+	$(build_for_check)
 	$(Q)BUILD=$(BUILD) tests/run
 
 check-long: deps
-	+$(Q)$(MAKE) all tests
-	+$(Q)$(MAKE) SAN=address,undefined unit-tests
+	$(build_for_check)
 	$(Q)BUILD=$(BUILD) tests/run --long
 
 # Of this build's flavour: make SAN=thread check-unit
@@ -255,34 +262,40 @@ lint:
 		--dry-run 2>&1 | grep -c 'code should be clang-formatted' | \
 		sed 's/.*/clang-format: & places differ (advice)/' || true
 
-FUZZ_SECONDS ?= 20
-ifeq ($(FUZZERS),)
-fuzz:
-	@echo 'fuzz: tests/fuzz holds no fuzz target' >&2; exit 1
-else
-# libFuzzer is clang's: a build of its own.
-fuzz:
-	+$(Q)$(MAKE) CC=$(CLANG) BUILD=$(BUILD)/fuzz SAN=address,undefined \
-		CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' fuzzers
-	$(Q)for f in $(notdir $(FUZZERS)); do \
-		mkdir -p $(BUILD)/fuzz/corpus/$$f tests/fuzz/corpus/$$f; \
-		$(BUILD)/fuzz/address-undefined/tests/fuzz/$$f \
-			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
-			$(BUILD)/fuzz/corpus/$$f tests/fuzz/corpus/$$f || exit 1; \
-	done
-endif
-.PHONY: fuzzers
-fuzzers: $(FUZZERS)
+# Plain builds run the fuzz targets over their corpus; FUZZ=1 (clang) makes
+# fuzzers of them.
+.PHONY: fuzz-targets
+fuzz-targets: $(FUZZERS)
+ifeq ($(FUZZ),1)
 $(FUZZERS): $(B)/%: $(B)/%.o $(CTL_LIB) $(LIBS)
 	$(call link,-fsanitize=fuzzer)
+else
+$(FUZZERS): $(B)/%: $(B)/%.o $(B)/tests/fuzz/replay.o $(CTL_LIB) $(LIBS)
+	$(call link)
+endif
+
+FUZZ_SECONDS ?= 20
+FUZZ_DIR := $(BUILD)/fuzz
+fuzz:
+	$(if $(FUZZERS),,@echo 'fuzz: tests/fuzz has no fuzz_*.c' >&2; exit 1)
+	+$(Q)$(MAKE) $(PARALLEL) CC=$(CLANG) BUILD=$(FUZZ_DIR) FUZZ=1 \
+		SAN=address,undefined CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' \
+		fuzz-targets
+	$(Q)for f in $(notdir $(FUZZERS)); do \
+		mkdir -p $(FUZZ_DIR)/corpus/$$f; echo "fuzz: $$f"; \
+		$(FUZZ_DIR)/address-undefined/tests/fuzz/$$f \
+			-max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
+			-artifact_prefix=$(FUZZ_DIR)/ $(FUZZ_DIR)/corpus/$$f \
+			$$(ls -d tests/fuzz/corpus/$$f 2>/dev/null) || exit 1; \
+	done
 
 bench: deps
-	+$(Q)$(MAKE) all test-tools $(TEST_BENCH)
+	+$(Q)$(MAKE) $(PARALLEL) all test-tools $(TEST_BENCH)
 	$(Q)if [ -x tests/bench/run ]; then BUILD=$(BUILD) tests/bench/run; \
 	else echo 'bench: tests/bench/run is not there' >&2; exit 1; fi
 
 demo: deps
-	+$(Q)$(MAKE) all test-tools
+	+$(Q)$(MAKE) $(PARALLEL) all test-tools
 	$(Q)if [ -x tests/demo/run ]; then BUILD=$(BUILD) tests/demo/run; \
 	else echo 'demo: tests/demo/run is not there' >&2; exit 1; fi
 
