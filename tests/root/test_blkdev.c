@@ -110,7 +110,7 @@ TEST(the_partuuid_comes_from_the_table_at_last)
 {
 	struct blkdev dev;
 	struct loop l;
-	char path[48];
+	char path[48], sys[80];
 
 	enter_scratch();
 	if (system("command -v parted >/dev/null"))
@@ -119,8 +119,8 @@ TEST(the_partuuid_comes_from_the_table_at_last)
 	run("parted -s %s mklabel gpt mkpart x 1MiB 9MiB mkpart y 9MiB 20MiB "
 	    ">/dev/null 2>&1 || true", l.path);
 	/* Where neither the kernel nor parted made it. */
-	(void)snprintf(path, sizeof(path), "/sys/class/block/%sp2", l.path + 5);
-	if (access(path, F_OK))
+	(void)snprintf(sys, sizeof(sys), "/sys/class/block/%sp2", l.path + 5);
+	if (access(sys, F_OK))
 		ASSERT_OK(partition_op(&l, BLKPG_ADD_PARTITION, 2, 9 * MIB,
 				       11 * MIB));
 	partition_path(&l, 2, path);
