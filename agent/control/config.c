@@ -369,12 +369,3 @@ int config_load_text(const char *path, const char *text, size_t len,
 
 	return ret < 0 ? ret : build(conf, out, err);
 }
-
-int config_load_daemon(const char *path, struct daemon_config *out,
-		       struct err *err)
-{
-	_cleanup_(conf_freep) struct conf *conf = NULL;
-	int ret = conf_parse_file(path, &conf, err);
-
-	return ret < 0 ? ret : read_daemon(conf, out, err);
-}

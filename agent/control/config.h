@@ -16,7 +16,6 @@
  * an unknown key, a bad value, a name that refers to nothing, and a documented
  * key that this build does not do yet are errors with file and line.
  */
-#define CONFIG_DEFAULT_STATE "/var/lib/understudy"
 #define CONFIG_PATH_MAX 512
 #define CONFIG_CONTROL_MAX 108		/* a socket's name, with the NUL */
 
@@ -47,12 +46,6 @@ int config_load_text(const char *path, const char *text, size_t len,
 void config_free(struct config *c);
 DEFINE_CLEANUP(struct config, config_free)
 
-/*
- * [daemon] alone, for commands that look for the socket or the state: what
- * else the file says wrong is the daemon's affair.
- */
-int config_load_daemon(const char *path, struct daemon_config *out,
-		       struct err *err);
 void config_daemon_defaults(struct daemon_config *out);
 
 const struct volume_config *config_volume(const struct config *c,

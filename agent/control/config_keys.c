@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "control/ctlproto.h"
 
 #define DEFAULT_PORT 7420
 #define DEFAULT_RPO_NS (10 * NSEC_PER_SEC)
@@ -367,8 +368,8 @@ int config_read_section(enum section_type type, const struct key_context *kc,
 void config_daemon_defaults(struct daemon_config *out)
 {
 	memset(out, 0, sizeof(*out));
-	strcpy(out->state, CONFIG_DEFAULT_STATE);
-	strcpy(out->control, "/run/understudy/control.sock");
+	strcpy(out->state, CTL_DEFAULT_STATE);
+	strcpy(out->control, CTL_DEFAULT_SOCKET);
 	out->tracker_memory_bytes = 128ULL << 20;
 }
 

@@ -22,7 +22,10 @@
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 
+/* 15 digits: 0.1 stays 0.1. */
+#define DUMP_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION(15))
 #define _cleanup_json_ _cleanup_(json_decrefp)
 
 static const struct {
@@ -188,7 +191,7 @@ static int put_line(json_t *taken, size_t cap_bytes, struct buf *out)
 
 	if (!j)
 		return -ENOMEM;
-	n = json_dumpb(j, NULL, 0, JSON_COMPACT);
+	n = json_dumpb(j, NULL, 0, DUMP_FLAGS);
 	if (!n)
 		return -ENOMEM;
 	if (n + 1 > cap_bytes)
@@ -196,7 +199,7 @@ static int put_line(json_t *taken, size_t cap_bytes, struct buf *out)
 	p = (char *)buf_extend(out, n + 1);
 	if (!p)
 		return -ENOMEM;
-	if (json_dumpb(j, p, n, JSON_COMPACT) != n) {
+	if (json_dumpb(j, p, n, DUMP_FLAGS) != n) {
 		out->len = before;
 		return -ENOMEM;
 	}
@@ -287,7 +290,7 @@ int ctl_reply_encode(enum ctl_reply_kind kind, json_t *body, struct buf *out)
 }
 
 /* Text of ours that may quote bytes of anybody's (a device path, say). */
-static json_t *text_json(const char *s)
+json_t *ctl_text_json(const char *s)
 {
 	json_t *j;
 
@@ -306,14 +309,32 @@ static json_t *text_json(const char *s)
 	return j;
 }
 
+json_t *ctl_seconds_json(uint64_t ns)
+{
+	return json_real((double)(ns / NSEC_PER_MSEC) / 1e3);
+}
+
+json_t *ctl_time_json(int64_t wall_ns)
+{
+	char text[32];
+
+	time_format_utc(wall_ns, text);
+	return json_string(text);
+}
+
+char *ctl_json_line(const json_t *j)
+{
+	return json_dumps(j, DUMP_FLAGS);
+}
+
 json_t *ctl_error_json(const struct err *err)
 {
 	return json_pack("{s:o,s:o,s:o,s:o}", "code",
-			 text_json(err->code[0] ? err->code : "error"),
+			 ctl_text_json(err->code[0] ? err->code : "error"),
 			 "message",
-			 text_json(err->message[0] ? err->message : "failed"),
-			 "object", text_json(err->object), "remedy",
-			 text_json(err->remedy));
+			 ctl_text_json(err->message[0] ? err->message : "failed"),
+			 "object", ctl_text_json(err->object), "remedy",
+			 ctl_text_json(err->remedy));
 }
 
 int ctl_error_encode(const struct err *err, int exit, json_t *details,

@@ -17,6 +17,7 @@
  */
 #define CTL_VERSION 1
 #define CTL_DEFAULT_CONFIG "/etc/understudy/understudy.conf"
+#define CTL_DEFAULT_STATE "/var/lib/understudy"
 #define CTL_DEFAULT_SOCKET "/run/understudy/control.sock"
 #define CTL_MAX_REQUEST_BYTES (64U << 10)	/* one line, newline included */
 #define CTL_MAX_REPLY_BYTES (4U << 20)		/* any one line of a reply */
@@ -102,6 +103,14 @@ int ctl_error_encode(const struct err *err, int exit, json_t *details,
 		     struct buf *out);
 /* {"code","message","object","remedy"}; empty texts are null. NULL: -ENOMEM */
 json_t *ctl_error_json(const struct err *err);
+
+/* A text as JSON: null when empty, '?' for bytes that are no UTF-8. */
+json_t *ctl_text_json(const char *s);
+/* Seconds with milliseconds; a time as RFC 3339. */
+json_t *ctl_seconds_json(uint64_t ns);
+json_t *ctl_time_json(int64_t wall_ns);
+/* One compact line without a newline; the caller frees it. */
+char *ctl_json_line(const json_t *j);
 
 /*
  * Typed arguments, by a table: each names a key and where in the verb's own

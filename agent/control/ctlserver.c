@@ -21,7 +21,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -52,8 +51,9 @@ struct ctlserver {
 	int n_waiting;
 	bool cancelled;			/* atomic */
 
+	int ended_fd;			/* eventfd: a request has ended */
+
 	pthread_mutex_t lock;		/* guards what follows */
-	pthread_cond_t ended;
 	int n_quick, n_long;
 };
 
@@ -152,6 +152,14 @@ void ctl_call_details(struct ctl_call *call, json_t *details)
 
 /* ---- a request at work ---- */
 
+static void signal_fd(int fd)
+{
+	const uint64_t one = 1;
+
+	if (write(fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
+		log_err("control: an event is lost: %s", strerrordesc_np(errno));
+}
+
 static int *counter(struct ctlserver *s, const struct ctl_verb *verb)
 {
 	return verb->is_long ? &s->n_long : &s->n_quick;
@@ -168,9 +176,10 @@ static void call_free(struct ctl_call *call)
 		buf_free(&call->unsent);
 	json_decref(call->details);
 	free(call);
+	/* Under the lock to the end: without a request s may be freed. */
 	LOCK_SCOPE(&s->lock);
 	(*counter(s, verb))--;
-	pthread_cond_broadcast(&s->ended);
+	signal_fd(s->ended_fd);
 }
 
 static void send_answer(struct ctl_call *call, int ret, json_t *result,
@@ -440,7 +449,8 @@ static void server_free(struct ctlserver *s)
 	}
 	if (s->wake_fd >= 0)
 		(void)close(s->wake_fd);
-	pthread_cond_destroy(&s->ended);
+	if (s->ended_fd >= 0)
+		(void)close(s->ended_fd);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
@@ -448,18 +458,14 @@ static void server_free(struct ctlserver *s)
 static struct ctlserver *server_new(const char *path)
 {
 	struct ctlserver *s = calloc(1, sizeof(*s));
-	pthread_condattr_t attr;
 
 	if (!s)
 		return NULL;
 	(void)snprintf(s->path, sizeof(s->path), "%s", path);
 	s->listen_fd = -1;
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->ended, &attr);
-	pthread_condattr_destroy(&attr);
 	return s;
 }
 DEFINE_CLEANUP(struct ctlserver, server_free)
@@ -470,7 +476,7 @@ int ctlserver_start(const char *path, const struct ctl_verb *verbs, void *arg,
 	_cleanup_(server_freep) struct ctlserver *s = server_new(path);
 	int ret;
 
-	if (!s || s->wake_fd < 0)
+	if (!s || s->wake_fd < 0 || s->ended_fd < 0)
 		return err_sys(err, -ENOMEM, "no-memory", path, "start");
 	s->verbs = verbs;
 	s->arg = arg;
@@ -487,13 +493,10 @@ int ctlserver_start(const char *path, const struct ctl_verb *verbs, void *arg,
 
 void ctlserver_cancel(struct ctlserver *s)
 {
-	const uint64_t one = 1;
-
 	__atomic_store_n(&s->cancelled, true, __ATOMIC_RELEASE);
 	if (!s->listening)
 		return;
-	if (write(s->wake_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
-		log_err("control: the listener cannot be woken");
+	signal_fd(s->wake_fd);
 	(void)pthread_join(s->listener, NULL);
 	s->listening = false;
 	/* From here on a new daemon may have the path. */
@@ -501,26 +504,30 @@ void ctlserver_cancel(struct ctlserver *s)
 	(void)close(TAKE_FD(s->listen_fd));
 }
 
+static bool is_idle(struct ctlserver *s)
+{
+	LOCK_SCOPE(&s->lock);
+	return s->n_quick + s->n_long == 0;
+}
+
 bool ctlserver_stop(struct ctlserver *s, uint64_t timeout_ns)
 {
-	struct timespec end;
-	bool idle;
+	struct clock *clock = clock_real();
+	uint64_t end_ns = clock_mono_ns(clock) + timeout_ns;
+	uint64_t now_ns, n;
 
 	ctlserver_cancel(s);
-	(void)clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += (time_t)(timeout_ns / NSEC_PER_SEC);
-	end.tv_nsec += (long)(timeout_ns % NSEC_PER_SEC);
-	if (end.tv_nsec >= (long)NSEC_PER_SEC) {
-		end.tv_nsec -= (long)NSEC_PER_SEC;
-		end.tv_sec++;
+	while (!is_idle(s)) {
+		now_ns = clock_mono_ns(clock);
+		if (now_ns >= end_ns)
+			return false;
+		(void)ctlsock_wait(s->ended_fd, POLLIN,
+				   (int)((end_ns - now_ns) / NSEC_PER_MSEC) +
+					   1);
+		/* Empty it; the counters say how many there are. */
+		if (read(s->ended_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
+			return false;
 	}
-	pthread_mutex_lock(&s->lock);
-	while (s->n_quick + s->n_long)
-		if (pthread_cond_timedwait(&s->ended, &s->lock, &end))
-			break;
-	idle = s->n_quick + s->n_long == 0;
-	pthread_mutex_unlock(&s->lock);
-	if (idle)
-		server_free(s);
-	return idle;
+	server_free(s);
+	return true;
 }

@@ -332,26 +332,6 @@ TEST(documented_keys_this_build_does_not_do_are_refused_in_those_words)
 	}
 }
 
-TEST(the_daemon_section_is_found_in_a_file_that_is_otherwise_wrong)
-{
-	static const char text[] =
-		"[daemon]\ncontrol = /tmp/c\n[nonsense]\na = b\n";
-	char path[] = "/tmp/test_config.XXXXXX";
-	struct err err = ERR_INIT;
-	struct daemon_config d;
-	struct config *c = NULL;
-	int fd = mkstemp(path);
-
-	ASSERT_GE(fd, 0);
-	ASSERT_INT(write(fd, text, strlen(text)), strlen(text));
-	(void)close(fd);
-	EXPECT_OK(config_load_daemon(path, &d, &err));
-	EXPECT_STR(d.control, "/tmp/c");
-	EXPECT_LT(config_load(path, &c, &err), 0);
-	EXPECT_STR_HAS(err.message, ":3: [nonsense]: unknown section");
-	(void)unlink(path);
-}
-
 TEST(a_file_that_is_not_there_is_an_error_that_names_it)
 {
 	struct err err = ERR_INIT;

@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A running daemon: its configuration, volumes, replica role, control socket.
+ *
+ * Threads: start, listen, reload and stop are the main thread's. The others
+ * look things up under the lock and count themselves as users of what they
+ * found; a volume is stopped only when it is out of the table and its last
+ * user has gone. The lock is held over no call into a volume or the store.
+ *
+ * Nothing here is durable but what the volumes and the store keep themselves:
+ * a daemon that is killed loses nothing that one that drains would keep.
+ */
+#include "control/daemon.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/rnd.h"
+#include "control/ctlsock.h"
+#include "control/handlers.h"
+
+#define CALLS_TIMEOUT_NS (10 * NSEC_PER_SEC)
+#define DRAIN_TIMEOUT_MS 30000
+
+struct daemon_volume {
+	struct volume *v;
+	char name[VOLUME_NAME_MAX + 1];
+	unsigned int users;		/* under daemon.lock */
+};
+
+struct daemon {
+	struct source_env source_env;
+	struct replica_env replica_env;
+	char state_dir[CONFIG_PATH_MAX];
+	struct replica *replica;	/* NULL: no replica; fixed */
+	struct ctlserver *server;
+
+	pthread_mutex_t lock;		/* guards what follows */
+	pthread_cond_t user_left;
+	struct config *config;
+	struct daemon_volume **volumes;	/* in the order of the file */
+	size_t n_volumes;
+};
+
+/* ---- looking up ---- */
+
+static struct daemon_volume *find(struct daemon *d, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < d->n_volumes; i++)
+		if (!strcmp(d->volumes[i]->name, name))
+			return d->volumes[i];
+	return NULL;
+}
+
+int daemon_volume_get(struct daemon *d, const char *name,
+		      struct daemon_volume **out)
+{
+	LOCK_SCOPE(&d->lock);
+	*out = find(d, name);
+	if (!*out)
+		return -ENOENT;
+	(*out)->users++;
+	return 0;
+}
+
+void daemon_volume_put(struct daemon *d, struct daemon_volume *dv)
+{
+	LOCK_SCOPE(&d->lock);
+	dv->users--;
+	pthread_cond_broadcast(&d->user_left);
+}
+
+struct volume *daemon_volume(const struct daemon_volume *dv)
+{
+	return dv->v;
+}
+
+int daemon_volumes_get(struct daemon *d, struct daemon_volume ***out,
+		       size_t *n)
+{
+	size_t i;
+
+	LOCK_SCOPE(&d->lock);
+	*out = calloc(d->n_volumes + 1, sizeof(struct daemon_volume *));
+	if (!*out)
+		return -ENOMEM;
+	for (i = 0; i < d->n_volumes; i++) {
+		(*out)[i] = d->volumes[i];
+		d->volumes[i]->users++;
+	}
+	*n = d->n_volumes;
+	return 0;
+}
+
+void daemon_volumes_put(struct daemon *d, struct daemon_volume **all,
+			size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		daemon_volume_put(d, all[i]);
+	free(all);
+}
+
+struct replica *daemon_replica(const struct daemon *d)
+{
+	return d->replica;
+}
+
+const struct source_env *daemon_source_env(const struct daemon *d)
+{
+	return &d->source_env;
+}
+
+int daemon_replica_config(struct daemon *d, const char *name,
+			  struct replica_config *out)
+{
+	const struct replica_config *r;
+
+	LOCK_SCOPE(&d->lock);
+	if (*name)
+		r = config_replica(d->config, name);
+	else
+		r = d->config->n_replicas == 1 ? d->config->replicas : NULL;
+	if (!r)
+		return -ENOENT;
+	*out = *r;
+	return 0;
+}
+
+/* ---- volumes come and go ---- */
+
+static int start_volume(struct daemon *d, const struct volume_config *vc,
+			struct daemon_volume **out, struct err *err)
+{
+	_cleanup_free_ struct daemon_volume *dv = calloc(1, sizeof(*dv));
+	int ret;
+
+	if (!dv)
+		return err_sys(err, -ENOMEM, "no-memory", vc->name, "start");
+	memcpy(dv->name, vc->name, sizeof(dv->name));
+	ret = volume_start(vc, &d->source_env, &dv->v, err);
+	if (ret < 0)
+		return ret;
+	*out = TAKE_PTR(dv);
+	return 0;
+}
+
+/* Out of the table already: nobody new comes, and who is inside leaves. */
+static void end_volume(struct daemon *d, struct daemon_volume *dv,
+		       bool untrack)
+{
+	volume_cancel(dv->v);
+	pthread_mutex_lock(&d->lock);
+	while (dv->users)
+		pthread_cond_wait(&d->user_left, &d->lock);
+	pthread_mutex_unlock(&d->lock);
+	volume_stop(dv->v, untrack);
+	free(dv);
+}
+
+static void take_out(struct daemon *d, struct daemon_volume *dv)
+{
+	size_t i;
+
+	LOCK_SCOPE(&d->lock);
+	for (i = 0; i < d->n_volumes && d->volumes[i] != dv; i++)
+		;
+	if (i == d->n_volumes)
+		return;
+	d->n_volumes--;
+	memmove(&d->volumes[i], &d->volumes[i + 1],
+		(d->n_volumes - i) * sizeof(*d->volumes));
+}
+
+static void put_in(struct daemon *d, struct daemon_volume *dv)
+{
+	LOCK_SCOPE(&d->lock);
+	d->volumes[d->n_volumes++] = dv;
+}
+
+/* ---- start ---- */
+
+static void daemon_free(struct daemon *d)
+{
+	config_free(d->config);
+	free(d->volumes);
+	pthread_cond_destroy(&d->user_left);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+static struct daemon *daemon_new(const struct state *st, size_t n_volumes)
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	memcpy(d->state_dir, st->dir, sizeof(d->state_dir));
+	d->source_env = (struct source_env){
+		.state_dir = d->state_dir,
+		.node = st->node,
+		.boot = st->boot,
+		.clock = clock_real(),
+		.rnd = rnd_system(),
+		.io = io_posix(),
+	};
+	d->replica_env = (struct replica_env){
+		.state_dir = d->state_dir,
+		.node = st->node,
+		.boot = st->boot,
+		.clock = clock_real(),
+		.rnd = rnd_system(),
+		.io = io_posix(),
+	};
+	pthread_mutex_init(&d->lock, NULL);
+	pthread_cond_init(&d->user_left, NULL);
+	d->volumes = calloc(n_volumes + 1, sizeof(*d->volumes));
+	if (d->volumes)
+		return d;
+	daemon_free(d);
+	return NULL;
+}
+
+static int start_roles(struct daemon *d, const struct config *c,
+		       struct err *err)
+{
+	struct daemon_volume *dv;
+	size_t i;
+	int ret;
+
+	if (c->has_store) {
+		ret = replica_start(&c->store, &d->replica_env, &d->replica,
+				    err);
+		if (ret < 0)
+			return ret;
+		log_info("replica: listening on %s, port %u", c->store.listen,
+			 replica_port(d->replica));
+	}
+	for (i = 0; i < c->n_volumes; i++) {
+		ret = start_volume(d, &c->volumes[i], &dv, err);
+		if (ret < 0)
+			return ret;
+		put_in(d, dv);
+	}
+	return 0;
+}
+
+static void end_roles(struct daemon *d)
+{
+	while (d->n_volumes) {
+		struct daemon_volume *dv = d->volumes[d->n_volumes - 1];
+
+		take_out(d, dv);
+		end_volume(d, dv, false);
+	}
+	if (d->replica)
+		replica_stop(d->replica);
+}
+
+int daemon_start(const struct state *st, struct config *c, struct daemon **out,
+		 struct err *err)
+{
+	struct daemon *d = daemon_new(st, c->n_volumes);
+	int ret;
+
+	if (!d)
+		return err_sys(err, -ENOMEM, "no-memory", st->dir, "start");
+	ret = start_roles(d, c, err);
+	if (ret < 0) {
+		end_roles(d);
+		daemon_free(d);
+		return ret;
+	}
+	d->config = c;
+	*out = d;
+	return 0;
+}
+
+/* The directory of a socket under /run is gone after each boot. */
+static int make_socket_dir(const char *path, struct err *err)
+{
+	char dir[CONFIG_CONTROL_MAX];
+	char *slash;
+
+	(void)snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (slash == dir)
+		return 0;
+	*slash = 0;
+	return state_make_dir(dir, err);
+}
+
+int daemon_listen(struct daemon *d, struct err *err)
+{
+	const char *path = d->config->daemon.control;
+	int ret = make_socket_dir(path, err);
+
+	if (ret < 0)
+		return ret;
+	return ctlserver_start(path, control_verbs, d, &d->server, err);
+}
+
+/* ---- reload ---- */
+
+/* What a running daemon cannot change under its own feet. */
+static int check_fixed(const struct config *old, const struct config *new,
+		       struct err *err)
+{
+	const char *what = NULL;
+
+	if (strcmp(old->daemon.state, new->daemon.state) != 0)
+		what = "state";
+	else if (strcmp(old->daemon.control, new->daemon.control) != 0)
+		what = "control";
+	else if (old->has_store != new->has_store)
+		what = "[store]";
+	else if (new->has_store &&
+		 strcmp(old->store.store_path, new->store.store_path) != 0)
+		what = "path";
+	else if (new->has_store &&
+		 strcmp(old->store.listen, new->store.listen) != 0)
+		what = "listen";
+	if (!what)
+		return 0;
+	err_set(err, -EBUSY, "needs-restart", "configuration",
+		"%s changes only with a restart", what);
+	err_remedy(err, "restart understudyd; tracking goes on meanwhile");
+	return -EBUSY;
+}
+
+/* Ends what is no more in c, or is there otherwise. */
+static void end_changed(struct daemon *d, const struct config *c)
+{
+	size_t i = 0;
+
+	while (i < d->n_volumes) {
+		struct daemon_volume *dv = d->volumes[i];
+		const struct volume_config *vc = config_volume(c, dv->name);
+
+		if (vc && volume_config_equal(vc, volume_get_config(dv->v))) {
+			i++;
+			continue;
+		}
+		log_info("volume %s: %s", dv->name,
+			 vc ? "configuration changed" : "removed");
+		take_out(d, dv);
+		end_volume(d, dv, !vc);
+	}
+}
+
+/* A volume that does not start is told of, and left out until the next try. */
+static void start_new(struct daemon *d, const struct config *c)
+{
+	struct daemon_volume *dv;
+	size_t i;
+
+	for (i = 0; i < c->n_volumes; i++) {
+		struct err err = ERR_INIT;
+
+		if (find(d, c->volumes[i].name))
+			continue;
+		if (start_volume(d, &c->volumes[i], &dv, &err) < 0) {
+			log_failure(LOG_LEVEL_ERR, &err);
+			continue;
+		}
+		log_info("volume %s: started", dv->name);
+		put_in(d, dv);
+	}
+}
+
+int daemon_reload(struct daemon *d, struct config *c, struct err *err)
+{
+	struct daemon_volume **room;
+	struct config *old;
+	int ret = check_fixed(d->config, c, err);
+
+	if (ret < 0)
+		return ret;
+	room = reallocarray(NULL, d->n_volumes + c->n_volumes + 1,
+			    sizeof(struct daemon_volume *));
+	if (!room)
+		return err_sys(err, -ENOMEM, "no-memory", "configuration",
+			       "reload");
+	if (d->replica) {
+		ret = replica_reload(d->replica, &c->store, err);
+		if (ret < 0) {
+			free(room);
+			return ret;
+		}
+	}
+	pthread_mutex_lock(&d->lock);
+	memcpy(room, d->volumes, d->n_volumes * sizeof(*room));
+	free(d->volumes);
+	d->volumes = room;
+	old = d->config;
+	d->config = c;
+	pthread_mutex_unlock(&d->lock);
+	config_free(old);
+	end_changed(d, c);
+	start_new(d, c);
+	return 0;
+}
+
+/* ---- stop ---- */
+
+struct stop_job {
+	struct daemon *d;
+	struct daemon_volume *dv;	/* NULL: the replica role */
+	int done_fd;
+};
+
+static void *stop_thread(void *arg)
+{
+	struct stop_job *job = arg;
+	const uint64_t one = 1;
+
+	if (job->dv)
+		end_volume(job->d, job->dv, false);
+	else
+		replica_stop(job->d->replica);
+	if (write(job->done_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
+		log_err("stop: an event is lost");
+	return NULL;
+}
+
+static void spawn_stop(struct stop_job *job)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, stop_thread, job))
+		(void)stop_thread(job);
+	else
+		(void)pthread_detach(thread);
+}
+
+/* All at once: each takes as long as its peer lets it. */
+static size_t spawn_stops(struct daemon *d, struct stop_job *jobs, int done_fd)
+{
+	size_t n = 0;
+
+	while (d->n_volumes) {
+		struct stop_job *job = &jobs[n++];
+
+		*job = (struct stop_job){ d, d->volumes[0], done_fd };
+		take_out(d, job->dv);
+		spawn_stop(job);
+	}
+	return n;
+}
+
+static bool wait_for_stops(int done_fd, size_t n)
+{
+	struct clock *clock = clock_real();
+	uint64_t end_ns = clock_mono_ns(clock) +
+			  DRAIN_TIMEOUT_MS * NSEC_PER_MSEC;
+	uint64_t done;
+
+	while (n) {
+		uint64_t now_ns = clock_mono_ns(clock);
+
+		if (now_ns >= end_ns)
+			return false;
+		if (ctlsock_wait(done_fd, POLLIN,
+				 (int)((end_ns - now_ns) / NSEC_PER_MSEC) +
+					 1) <= 0)
+			continue;
+		if (read(done_fd, &done, sizeof(done)) ==
+		    (ssize_t)sizeof(done))
+			n -= (size_t)done;
+	}
+	return true;
+}
+
+bool daemon_stop(struct daemon *d)
+{
+	int done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct stop_job *jobs = calloc(d->n_volumes + 1, sizeof(*jobs));
+	bool calls_ended = true;
+	size_t n;
+
+	if (done_fd < 0 || !jobs)
+		return false;
+	if (d->server)
+		ctlserver_cancel(d->server);
+	n = spawn_stops(d, jobs, done_fd);
+	if (d->server)
+		calls_ended = ctlserver_stop(d->server, CALLS_TIMEOUT_NS);
+	/* Restores read the store: it goes after them. */
+	if (calls_ended && d->replica) {
+		jobs[n] = (struct stop_job){ d, NULL, done_fd };
+		spawn_stop(&jobs[n++]);
+	}
+	if (!wait_for_stops(done_fd, n) || !calls_ended)
+		return false;
+	(void)close(done_fd);
+	free(jobs);
+	daemon_free(d);
+	return true;
+}
