@@ -57,9 +57,10 @@ struct cut {
 	uint32_t n_hot;
 	uint64_t hot_next[HOT_MAX];
 	uint32_t n_hot_next;
-	/* Reads of this round that are checked and wait to be staged. */
+	/* Reads of this round that are checked and wait to be staged: a ring,
+	 * first come first staged. */
 	struct checked checked[READER_DEPTH];
-	uint32_t n_checked;
+	uint32_t first_checked, n_checked;
 	/* The run that is being submitted, in bytes of the volume. */
 	uint64_t run_off, run_left;
 	uint64_t scan_block;
@@ -213,13 +214,23 @@ static void check(struct cut *c, struct read_req *req, struct cut_round *out)
 			valid |= 1ULL << (b - first);
 		}
 	}
-	c->checked[c->n_checked++] = (struct checked){ req, valid };
+	c->checked[(c->first_checked + c->n_checked++) % READER_DEPTH] =
+		(struct checked){ req, valid };
+}
+
+static struct checked take_checked(struct cut *c)
+{
+	struct checked k = c->checked[c->first_checked];
+
+	c->first_checked = (c->first_checked + 1) % READER_DEPTH;
+	c->n_checked--;
+	return k;
 }
 
 /* Hand the valid stretches of a checked read to the sink. */
 static int stage_one(struct cut *c)
 {
-	struct checked k = c->checked[--c->n_checked];
+	struct checked k = take_checked(c);
 	struct read_req *req = k.req;
 	uint64_t end = req->off_bytes + req->len_bytes;
 	uint64_t first, last, b, off;
@@ -359,7 +370,7 @@ static void abandon_reads(struct cut *c)
 	struct read_req *req;
 
 	while (c->n_checked)
-		c->r->ops->put(c->r, c->checked[--c->n_checked].req);
+		c->r->ops->put(c->r, take_checked(c).req);
 	while (!c->r->ops->next(c->r, true, &req))
 		c->r->ops->put(c->r, req);
 	c->run_left = 0;
@@ -427,6 +438,12 @@ void cut_session_lost(struct cut *c)
 	bitmap_clear_all(&c->outstanding);
 	or_into(&c->need, &c->pending);
 	c->has_outstanding = false;
+}
+
+void cut_set_sink(struct cut *c, struct cut_sink *sink)
+{
+	cut_session_lost(c);
+	c->sink = sink;
 }
 
 bool cut_has_outstanding(const struct cut *c)

@@ -56,6 +56,8 @@ struct cut_round {
 
 int cut_new(const struct cut_config *cfg, struct cut **out, struct err *err);
 void cut_free(struct cut *c);
+/* Another session's sink, between rounds. Implies cut_session_lost. */
+void cut_set_sink(struct cut *c, struct cut_sink *sink);
 
 /* What an earlier process left pending; everything in it is to be read. */
 int cut_adopt(struct cut *c, struct err *err);

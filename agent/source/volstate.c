@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A volume's state on disk. See volstate.h for the files.
+ *
+ * acked record, 512 bytes, little endian:
+ *   0 8 magic "USACKED1"   8 8 turn (the higher valid one counts)
+ *  16 8 epoch   24 8 seq   32 8 flip wall time (ns)   40 32 head
+ *  72 8 XXH3-64 of the bytes before
+ *
+ * The record is preallocated and overwritten in place: no space is needed and
+ * one fdatasync is enough. One thread.
+ */
+#include "source/volstate.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+#include <openssl/crypto.h>
+#include <xxhash.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "base/units.h"
+
+#define ACKED_MAGIC "USACKED1"
+#define ACKED_BYTES 512U
+#define ACKED_SUM_OFF 72U
+#define STATE_FILE_MAX (64U << 10)
+#define VOLUME_FORMAT 1
+
+/* ---- acked ---- */
+
+static void acked_encode(const struct acked *a, uint64_t turn,
+			 uint8_t out[ACKED_BYTES])
+{
+	memset(out, 0, ACKED_BYTES);
+	memcpy(out, ACKED_MAGIC, 8);
+	put_le64(out + 8, turn);
+	put_le64(out + 16, a->epoch);
+	put_le64(out + 24, a->seq);
+	put_le64(out + 32, (uint64_t)a->flip_wall_ns);
+	memcpy(out + 40, a->head.b, WIRE_HEAD_BYTES);
+	put_le64(out + ACKED_SUM_OFF, XXH3_64bits(out, ACKED_SUM_OFF));
+}
+
+static bool acked_decode(const uint8_t *in, struct acked *a, uint64_t *turn)
+{
+	if (memcmp(in, ACKED_MAGIC, 8) ||
+	    get_le64(in + ACKED_SUM_OFF) != XXH3_64bits(in, ACKED_SUM_OFF))
+		return false;
+	*turn = get_le64(in + 8);
+	a->epoch = get_le64(in + 16);
+	a->seq = get_le64(in + 24);
+	a->flip_wall_ns = (int64_t)get_le64(in + 32);
+	memcpy(a->head.b, in + 40, WIRE_HEAD_BYTES);
+	a->valid = a->seq != 0;
+	return true;
+}
+
+static int acked_read(struct volstate *v)
+{
+	uint8_t raw[2 * ACKED_BYTES];
+	struct acked a;
+	uint64_t turn;
+	unsigned int i;
+	int r;
+
+	r = io_pread_all(v->io, v->acked_fd, raw, sizeof(raw), 0);
+	if (r)
+		return r;
+	memset(&v->acked, 0, sizeof(v->acked));
+	v->acked_turn = 0;
+	for (i = 0; i < 2; i++) {
+		memset(&a, 0, sizeof(a));
+		if (acked_decode(raw + i * ACKED_BYTES, &a, &turn) &&
+		    turn > v->acked_turn) {
+			v->acked = a;
+			v->acked_turn = turn;
+		}
+	}
+	/* Two unreadable records are not "nothing acknowledged". */
+	return v->acked_turn ? 0 : -EBADMSG;
+}
+
+static int acked_write(struct volstate *v, const struct acked *a)
+{
+	uint64_t turn = v->acked_turn + 1;
+	uint8_t raw[ACKED_BYTES];
+	int r;
+
+	acked_encode(a, turn, raw);
+	r = io_pwrite_all(v->io, v->acked_fd, raw, sizeof(raw),
+			  (turn & 1) * ACKED_BYTES);
+	if (!r)
+		r = v->io->ops->fdatasync(v->io, v->acked_fd);
+	/* Also after a failure: the other record must not be the next victim
+	 * while this one may be torn. */
+	if (!r)
+		v->acked_turn = turn;
+	return r;
+}
+
+int volstate_save_acked(struct volstate *v, const struct acked *a,
+			struct err *err)
+{
+	int r = acked_write(v, a);
+
+	if (r) {
+		err_sys(err, r, "state-unwritable", v->dir,
+			"remember acknowledged point %llu",
+			(unsigned long long)a->seq);
+		err_done(err, "shipping stops, nothing pending is cleared");
+		return err_remedy(err, "make room or make %s writable",
+				  v->dir);
+	}
+	v->acked = *a;
+	return 0;
+}
+
+static int acked_create(struct volstate *v)
+{
+	uint8_t zero[2 * ACKED_BYTES] = { 0 };
+	const struct acked none = { 0 };
+	char path[700];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%s/acked", v->dir);
+	v->acked_fd = v->io->ops->open(v->io, AT_FDCWD, path,
+				       O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (v->acked_fd < 0)
+		return v->acked_fd;
+	r = io_pwrite_all(v->io, v->acked_fd, zero, sizeof(zero), 0);
+	return r ? r : acked_write(v, &none);
+}
+
+/* ---- volume.json ---- */
+
+static json_t *device_to_json(const struct blkdev_id *d)
+{
+	return json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:s}", "size_bytes",
+			 (json_int_t)d->size_bytes, "kind", d->kind, "wwn",
+			 d->wwn, "serial", d->serial, "partuuid", d->partuuid,
+			 "dm_uuid", d->dm_uuid, "backing_file",
+			 d->backing_file);
+}
+
+int volstate_save(struct volstate *v, struct err *err)
+{
+	char uuid[UUID_TEXT_SIZE], path[700];
+	_cleanup_free_ char *text = NULL;
+	json_t *o;
+	int r;
+
+	uuid_format(&v->uuid, uuid);
+	o = json_pack("{s:i,s:s,s:s,s:I,s:I,s:b,s:b,s:b}", "format",
+		      VOLUME_FORMAT, "name", v->name, "uuid", uuid, "epoch",
+		      (json_int_t)v->epoch, "block_bytes",
+		      (json_int_t)v->block_bytes, "paused", v->paused,
+		      "key_exported", v->key_exported, "resync", v->resync);
+	if (o && v->has_device)
+		(void)json_object_set_new(o, "device",
+					  device_to_json(&v->device));
+	text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
+	json_decref(o);
+	if (!text)
+		return err_sys(err, -ENOMEM, "no-memory", v->name,
+			       "save state");
+	(void)snprintf(path, sizeof(path), "%s/volume.json", v->dir);
+	r = io_replace_file(v->io, AT_FDCWD, path, text, strlen(text), 0600);
+	if (r)
+		err_sys(err, r, "state-unwritable", v->dir, "save state");
+	return r;
+}
+
+static void copy_str(json_t *o, const char *key, char *out, size_t cap)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	(void)snprintf(out, cap, "%s", s ? s : "");
+}
+
+static void device_from_json(json_t *o, struct blkdev_id *d)
+{
+	d->size_bytes = (uint64_t)json_integer_value(
+		json_object_get(o, "size_bytes"));
+	copy_str(o, "kind", d->kind, sizeof(d->kind));
+	copy_str(o, "wwn", d->wwn, sizeof(d->wwn));
+	copy_str(o, "serial", d->serial, sizeof(d->serial));
+	copy_str(o, "partuuid", d->partuuid, sizeof(d->partuuid));
+	copy_str(o, "dm_uuid", d->dm_uuid, sizeof(d->dm_uuid));
+	copy_str(o, "backing_file", d->backing_file, sizeof(d->backing_file));
+}
+
+/* 0; -ENOENT when the file is not there; -EBADMSG when it is not ours. */
+static int state_load(struct volstate *v)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[700], uuid[64];
+	json_t *o, *d;
+	size_t len;
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%s/volume.json", v->dir);
+	r = io_read_file(v->io, AT_FDCWD, path, STATE_FILE_MAX, &text, &len);
+	if (r)
+		return r;
+	o = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+	copy_str(o, "name", v->name, sizeof(v->name));
+	copy_str(o, "uuid", uuid, sizeof(uuid));
+	v->epoch = (uint64_t)json_integer_value(json_object_get(o, "epoch"));
+	v->block_bytes = (uint64_t)json_integer_value(
+		json_object_get(o, "block_bytes"));
+	v->paused = json_is_true(json_object_get(o, "paused"));
+	v->key_exported = json_is_true(json_object_get(o, "key_exported"));
+	v->resync = json_is_true(json_object_get(o, "resync"));
+	d = json_object_get(o, "device");
+	v->has_device = json_is_object(d);
+	if (v->has_device)
+		device_from_json(d, &v->device);
+	r = json_integer_value(json_object_get(o, "format")) ==
+			    VOLUME_FORMAT &&
+			    name_is_valid(v->name) && v->epoch &&
+			    !uuid_parse(uuid, &v->uuid)
+		    ? 0
+		    : -EBADMSG;
+	json_decref(o);
+	return r;
+}
+
+/* ---- key ---- */
+
+static int key_save(struct volstate *v)
+{
+	char text[KEY_TEXT_MAX], path[700];
+	int n, r;
+
+	n = volume_key_to_text(&v->key, v->name, &v->uuid, text, sizeof(text));
+	if (n < 0)
+		return n;
+	(void)snprintf(path, sizeof(path), "%s/key", v->dir);
+	r = io_replace_file(v->io, AT_FDCWD, path, text, (size_t)n, 0600);
+	OPENSSL_cleanse(text, sizeof(text));
+	return r;
+}
+
+static int key_load(struct volstate *v, struct err *err)
+{
+	char path[700], name[65];
+	struct uuid uuid;
+	char *text = NULL;
+	size_t len;
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%s/key", v->dir);
+	r = io_read_file(v->io, AT_FDCWD, path, KEY_TEXT_MAX, &text, &len);
+	if (r)
+		return err_sys(err, r, "no-key", path, "read volume key");
+	r = volume_key_from_text(text, len, &v->key, name, &uuid, err);
+	OPENSSL_cleanse(text, len);
+	free(text);
+	if (!r && !uuid_equal(&uuid, &v->uuid))
+		r = err_set(err, -EBADMSG, "wrong-key", path,
+			    "the key is of another volume");
+	return r;
+}
+
+/* ---- opening ---- */
+
+struct search {
+	struct volstate *v;
+	const char *volumes;
+	const char *name;
+};
+
+/* One directory under volumes/: 1 when it is the one. */
+static int examine(void *arg, const char *entry)
+{
+	struct search *s = arg;
+	struct uuid u;
+
+	if (uuid_parse(entry, &u))
+		return 0;
+	(void)snprintf(s->v->dir, sizeof(s->v->dir), "%s/%s", s->volumes,
+		       entry);
+	/* A directory without a state file is a creation that was cut off. */
+	return !state_load(s->v) && !strcmp(s->v->name, s->name) &&
+	       uuid_equal(&s->v->uuid, &u);
+}
+
+/* The state file comes last: only then is the volume there. */
+static int create(struct volstate *v, struct rnd *rnd, const char *volumes,
+		  const char *name, struct err *err)
+{
+	char uuid[UUID_TEXT_SIZE];
+	int r;
+
+	(void)snprintf(v->name, sizeof(v->name), "%s", name);
+	v->epoch = 1;
+	r = uuid_new(rnd, &v->uuid);
+	if (!r)
+		r = volume_key_new(rnd, 1, &v->key);
+	if (r)
+		return err_sys(err, r, "no-random", name, "make identity");
+	uuid_format(&v->uuid, uuid);
+	(void)snprintf(v->dir, sizeof(v->dir), "%s/%s", volumes, uuid);
+	r = io_make_dir(v->io, v->dir, 0700, err);
+	if (r)
+		return r;
+	r = key_save(v);
+	if (!r)
+		r = acked_create(v);
+	if (r)
+		return err_sys(err, r, "state-unwritable", v->dir,
+			       "create volume state");
+	return volstate_save(v, err);
+}
+
+static int open_known(struct volstate *v, struct err *err)
+{
+	char path[700];
+	int r;
+
+	r = key_load(v, err);
+	if (r)
+		return r;
+	(void)snprintf(path, sizeof(path), "%s/acked", v->dir);
+	v->acked_fd = v->io->ops->open(v->io, AT_FDCWD, path, O_RDWR, 0);
+	if (v->acked_fd < 0)
+		return err_sys(err, v->acked_fd, "state-damaged", path,
+			       "open");
+	r = acked_read(v);
+	if (r)
+		return err_sys(err, r, "state-damaged", path,
+			       "read acknowledged point");
+	return 0;
+}
+
+int volstate_open(struct io *io, struct rnd *rnd, const char *state_dir,
+		  const char *name, struct volstate *out, struct err *err)
+{
+	char volumes[512];
+	struct search s = { .v = out, .volumes = volumes, .name = name };
+	int r;
+
+	memset(out, 0, sizeof(*out));
+	out->io = io;
+	out->acked_fd = -1;
+	(void)snprintf(volumes, sizeof(volumes), "%s/volumes", state_dir);
+	r = io_make_dir(io, volumes, 0700, err);
+	if (r)
+		return r;
+	r = io->ops->listdir(io, AT_FDCWD, volumes, examine, &s);
+	if (r < 0)
+		return err_sys(err, r, "state-damaged", volumes, "list");
+	if (r)
+		r = open_known(out, err);
+	else
+		r = create(out, rnd, volumes, name, err);
+	if (r)
+		volstate_close(out);
+	return r;
+}
+
+void volstate_close(struct volstate *v)
+{
+	if (v->acked_fd >= 0)
+		(void)v->io->ops->close(v->io, v->acked_fd);
+	v->acked_fd = -1;
+	volume_key_wipe(&v->key);
+}

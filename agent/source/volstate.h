@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SOURCE_VOLSTATE_H
+#define SOURCE_VOLSTATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/io.h"
+#include "base/rnd.h"
+#include "base/uuid.h"
+#include "source/blkdev.h"
+#include "source/volume.h"
+#include "wire/session.h"
+
+/*
+ * What a source must not forget of a volume, under
+ * <state>/volumes/<uuid>/:
+ *
+ *   volume.json  identity and switches; replaced as a whole
+ *   key          the volume key (0600), written once
+ *   acked        the last acknowledged point: two records of 512 bytes that
+ *                are written in turn, so that one is always whole
+ *
+ * Every function leaves the old content in force when it fails.
+ */
+struct acked {
+	bool valid;
+	uint64_t epoch, seq;
+	struct wire_head head;
+	int64_t flip_wall_ns;
+};
+
+struct volstate {
+	struct io *io;
+	char dir[600];
+	char name[VOLUME_NAME_MAX + 1];
+	struct uuid uuid;
+	uint64_t epoch;
+	bool has_device;		/* id below is of a device once seen */
+	struct blkdev_id device;
+	uint64_t block_bytes;		/* chosen granularity */
+	bool paused;
+	bool key_exported;
+	bool resync;			/* ordered, not yet done */
+	struct volume_key key;
+	struct acked acked;
+	int acked_fd;
+	uint64_t acked_turn;
+};
+
+/* The volume of this name; made when there is none. */
+int volstate_open(struct io *io, struct rnd *rnd, const char *state_dir,
+		  const char *name, struct volstate *out, struct err *err);
+void volstate_close(struct volstate *v);
+/* Writes volume.json. */
+int volstate_save(struct volstate *v, struct err *err);
+/* Durable before it returns 0. */
+int volstate_save_acked(struct volstate *v, const struct acked *a,
+			struct err *err);
+
+#endif

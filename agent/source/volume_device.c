@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A volume's device, tracker, reader and cut engine: set up, verified before
+ * each point, taken down. The worker's thread only.
+ *
+ * Invariants:
+ * - Nothing is read from a device that is not the one the volume was made on.
+ * - A tracker that is not continuous with the last one means: all dirty.
+ * - Every loss the tracker tells of has its consequence before a point.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "source/volume_internal.h"
+
+#define FALLBACK_MEMORY (128ULL << 20)
+
+/* Is this the device the volume was made on? First sight makes it so. */
+static int check_identity(struct volume *v, struct err *err)
+{
+	LOCK_SCOPE(&v->lock);
+	struct volstate *vs = &v->vs;
+	char what[256];
+
+	if (!vs->has_device || vs->resync) {
+		vs->has_device = true;
+		vs->device = v->dev.id;
+		return volstate_save(vs, err);
+	}
+	if (blkdev_id_same(&vs->device, &v->dev.id)) {
+		if (vs->device.size_bytes == v->dev.id.size_bytes)
+			return 0;
+		err_set(err, -EFBIG, "size-changed", v->cfg.device,
+			"size was %llu bytes, is %llu: no point until it is "
+			"compared again",
+			(unsigned long long)vs->device.size_bytes,
+			(unsigned long long)v->dev.id.size_bytes);
+	} else {
+		blkdev_id_diff(&vs->device, &v->dev.id, what, sizeof(what));
+		err_set(err, -ESTALE, "device-changed", v->cfg.device,
+			"not the device of this volume: %s: nothing is read "
+			"from it", what);
+	}
+	err_remedy(err, "understudyctl resync %s --yes %s", v->cfg.name,
+		   v->cfg.name);
+	return err->num;
+}
+
+static int open_device(struct volume *v, struct err *err)
+{
+	int r = blkdev_open(v->cfg.device, &v->dev, err);
+
+	if (r)
+		return r;
+	v->dev_open = true;
+	r = check_identity(v, err);
+	return r ? r : blkdev_admit(&v->dev, err);
+}
+
+static int pick_shift(struct volume *v, uint32_t *shift, struct err *err)
+{
+	uint64_t memory = v->cfg.tracker_memory_bytes
+				  ? v->cfg.tracker_memory_bytes
+				  : FALLBACK_MEMORY;
+
+	if (v->cfg.block_bytes)
+		*shift = (uint32_t)__builtin_ctzll(v->cfg.block_bytes);
+	else
+		*shift = tracker_block_shift(v->dev.n_sectors << 9, memory);
+	if (*shift)
+		return 0;
+	err_set(err, -ENOMEM, "no-memory", v->cfg.device,
+		"no granularity fits tracker-memory");
+	return err_remedy(err, "raise tracker-memory");
+}
+
+static int open_tracker(struct volume *v, struct err *err)
+{
+	struct tracker_host *host;
+	uint32_t shift;
+	int r;
+
+	r = pick_shift(v, &shift, err);
+	if (!r)
+		r = source_host_get(&v->env, &host, err);
+	if (r)
+		return r;
+	r = tracker_host_add(host, &v->vs.uuid, &v->dev, shift, &v->tracker,
+			     err);
+	if (r)
+		source_host_put(false);
+	return r;
+}
+
+static int open_engine(struct volume *v, struct err *err)
+{
+	struct reader_config rc = {
+		.fd = v->dev.fd,
+		.start_bytes = v->dev.start_sector << 9,
+		.size_bytes = v->dev.n_sectors << 9,
+		.lbs_bytes = v->dev.lbs_bytes,
+		.limit_bytes_per_s = v->cfg.read_limit_bytes,
+		.clock = v->env.clock,
+	};
+	struct cut_config cc = {
+		.tracker = v->tracker,
+		.clock = v->env.clock,
+	};
+	int r = reader_open(&rc, &v->reader, err);
+
+	if (r)
+		return r;
+	cc.reader = v->reader;
+	return cut_new(&cc, &v->cut, err);
+}
+
+/* What is dirty to begin with: what was pending, or everything. */
+static int begin_dirty(struct volume *v, struct err *err)
+{
+	bool all = !v->tracker->adopted || v->vs.resync;
+	struct tracker_losses lost;
+	struct err why = ERR_INIT;
+	int r;
+
+	if (!all) {
+		r = v->tracker->ops->losses(v->tracker, &lost, err);
+		if (r)
+			return r;
+		all = lost.issue_misses || lost.detached;
+	}
+	if (!all) {
+		volume_set_phase(v, v->vs.acked.valid ? PHASE_RUNNING
+						      : PHASE_INITIALIZING,
+				 NULL);
+		return cut_adopt(v->cut, err);
+	}
+	r = cut_all_dirty(v->cut, err);
+	if (r)
+		return r;
+	if (!v->vs.acked.valid) {
+		volume_set_phase(v, PHASE_INITIALIZING, NULL);
+		return 0;
+	}
+	err_set(&why, -ESTALE, v->vs.resync ? "resync" : "tracking-lost",
+		v->cfg.name, "%s: everything is compared",
+		v->vs.resync ? "resync was ordered"
+			     : "writes may have been missed while nothing "
+			       "tracked the device");
+	volume_set_phase(v, PHASE_COMPARING, &why);
+	return 0;
+}
+
+int volume_device_ready(struct volume *v, struct err *err)
+{
+	int r;
+
+	if (v->cut)
+		return 0;
+	r = open_device(v, err);
+	if (!r)
+		r = open_tracker(v, err);
+	if (!r)
+		r = open_engine(v, err);
+	if (!r)
+		r = begin_dirty(v, err);
+	if (r)
+		volume_device_drop(v, false);
+	return r;
+}
+
+void volume_device_drop(struct volume *v, bool untrack)
+{
+	cut_free(v->cut);
+	v->cut = NULL;
+	if (v->reader)
+		v->reader->ops->close(v->reader);
+	v->reader = NULL;
+	if (v->tracker) {
+		v->tracker->ops->close(v->tracker, untrack);
+		source_host_put(false);
+	}
+	v->tracker = NULL;
+	if (v->dev_open)
+		blkdev_close(&v->dev);
+	v->dev_open = false;
+}
+
+/* The loss that makes a cut impossible, named; NULL when there is none. */
+static const char *fatal_loss(const struct tracker_losses *l)
+{
+	if (l->detached)
+		return "tracker-detached";
+	if (l->issue_misses)
+		return "events-missed";
+	if (l->map_errors)
+		return "tracker-map";
+	if (l->slot_overflows)
+		return "slots-exhausted";
+	if (l->walk_overflows)
+		return "discard-unknown";
+	if (l->passthrough)
+		return "passthrough";
+	if (l->other_disk)
+		return "device-changed";
+	return NULL;
+}
+
+int volume_device_verify(struct volume *v, struct err *err)
+{
+	struct tracker_losses lost;
+	struct err why = ERR_INIT;
+	const char *loss;
+	int r;
+
+	r = blkdev_recheck(&v->dev, err);
+	if (r) {
+		/* Looked at anew: same identity means compare, else refusal. */
+		volume_device_drop(v, true);
+		return -ESTALE;
+	}
+	r = v->tracker->ops->losses(v->tracker, &lost, err);
+	if (r)
+		return r;
+	loss = fatal_loss(&lost);
+	if (!loss)
+		return 0;
+	err_set(&why, -ESTALE, loss, v->cfg.name,
+		"the tracker may have missed writes: everything is compared");
+	log_failure(LOG_LEVEL_WARN, &why);
+	if (lost.slot_overflows || lost.detached || lost.map_errors) {
+		volume_device_drop(v, true);
+		return -ESTALE;
+	}
+	r = cut_all_dirty(v->cut, err);
+	if (r)
+		return r;
+	v->compare = true;
+	volume_set_phase(v, v->vs.acked.valid ? PHASE_COMPARING
+					      : PHASE_INITIALIZING, &why);
+	return -ESTALE;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SOURCE_VOLUME_INTERNAL_H
+#define SOURCE_VOLUME_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "source/blkdev.h"
+#include "source/cut.h"
+#include "source/link.h"
+#include "source/reader.h"
+#include "source/ship.h"
+#include "source/tracker.h"
+#include "source/tracker_host.h"
+#include "source/volstate.h"
+#include "source/volume.h"
+
+/*
+ * Shared by the files of a volume: volume.c (calls from other threads),
+ * volume_worker.c (the loop), volume_device.c (device, tracker, engine),
+ * volume_session.c (the replica), volume_status.c (what is shown).
+ */
+
+/* What the worker says of itself; protected and lagging follow from the lag. */
+enum phase {
+	PHASE_INITIALIZING,		/* no point yet */
+	PHASE_COMPARING,		/* everything is looked at again */
+	PHASE_RUNNING,
+	PHASE_REFUSED,			/* until an operator acts */
+	PHASE_FAILED,			/* tried again by itself */
+};
+
+struct sync_waiter {
+	struct sync_waiter *next;
+	const char *label;
+	bool taken;			/* by the attempt under way */
+	bool done;
+	int result;
+	struct sync_result point;
+	struct err err;
+};
+
+/* The point that awaits its acknowledgement. */
+struct outstanding {
+	uint64_t seq;
+	int64_t flip_wall_ns;
+	uint64_t flip_mono_ns;
+};
+
+struct volume {
+	struct volume_config cfg;
+	struct source_env env;
+	pthread_t thread;
+	int wake_fd;
+
+	pthread_mutex_t lock;		/* down to the blank line */
+	pthread_cond_t changed;
+	bool stop, cancel, untrack;
+	bool resync_wanted;
+	struct sync_waiter *waiters;
+	struct volstate vs;		/* worker reads without the lock what
+					 * never changes: dir, uuid, key */
+	struct volume_status shown;	/* counters and texts */
+	enum phase phase;
+	bool paused;
+	bool has_proven;		/* a durable point is the volume as of */
+	uint64_t proven_mono_ns;	/* ... this moment */
+	enum volume_state last_state;	/* as computed last, for `since` */
+
+	/* The worker's own. */
+	struct blkdev dev;
+	bool dev_open;
+	struct tracker *tracker;
+	struct reader *reader;
+	struct cut *cut;
+	struct link *link;
+	struct link_handler handler;
+	struct ship *ship;
+	bool refused;			/* the replica said no */
+	bool compare;			/* ask what it holds before shipping */
+	bool leftover;			/* its open point holds earlier units */
+	bool has_base;			/* the replica's newest point: */
+	uint64_t base_seq;
+	struct wire_head base_head;
+	bool ack_came;
+	struct wire_ack ack;
+	bool is_outstanding;
+	struct outstanding out;
+	uint32_t rounds;		/* of the attempt under way */
+	uint64_t next_cut_ns, next_dial_ns, next_device_ns, dial_backoff_ns;
+	struct ship_totals shipped_before;	/* of sessions that ended */
+};
+
+/* volume_status.c */
+void volume_set_phase(struct volume *v, enum phase phase,
+		      const struct err *why);
+void volume_note_reason(struct volume *v, const struct err *why);
+void volume_set_link(struct volume *v, const char *state, const char *reason);
+void volume_set_limit(struct volume *v, const char *by);
+void volume_publish(struct volume *v);
+
+/* volume_device.c: 0 when device, tracker, reader and engine stand. */
+int volume_device_ready(struct volume *v, struct err *err);
+void volume_device_drop(struct volume *v, bool untrack);
+/* Still the same device, and nothing lost since the last consequence?
+ * -ESTALE: everything was made dirty (or the device dropped), no point. */
+int volume_device_verify(struct volume *v, struct err *err);
+
+/* volume_session.c */
+int volume_session_open(struct volume *v, struct err *err);
+void volume_session_close(struct volume *v, bool orderly);
+/* Takes an acknowledgement that came; 0, or the failure that ends it. */
+int volume_session_ack(struct volume *v, struct err *err);
+
+/* volume_worker.c */
+void *volume_worker(void *arg);
+bool volume_cancelled(void *arg);
+
+/* One tracker host per process and state, opened by its first user. */
+int source_host_get(const struct source_env *env, struct tracker_host **out,
+		    struct err *err);
+void source_host_put(bool untrack);
+
+#endif

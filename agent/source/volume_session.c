@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A volume's session with its replica: opening it, deciding what its answer
+ * means, escrow of the key, acknowledgements. The worker's thread only.
+ *
+ * What the replica's newest point means to a source that remembers the last
+ * acknowledged one (seq, head):
+ *   the same                     go on after it
+ *   its predecessor is ours      a commit became durable whose answer was lost
+ *                                (only one is ever outstanding): go on after
+ *                                it; what it held stays pending here and is
+ *                                compared, since this process cannot know what
+ *                                exactly the point covered
+ *   none, or another chain       the replica went back, or is not the one:
+ *                                refused until `resync`
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+
+#include "base/checked.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "source/volume_internal.h"
+
+static void on_fps(void *arg, uint64_t first, uint32_t count,
+		   const uint8_t *fps)
+{
+	struct volume *v = arg;
+
+	if (v->ship)
+		ship_on_fps(v->ship, first, count, fps);
+}
+
+/* Only noted: making it durable here takes a disk's time, and this may be the
+ * middle of a round. */
+static void on_ack(void *arg, const struct wire_ack *ack)
+{
+	struct volume *v = arg;
+
+	v->ack = *ack;
+	v->ack_came = true;
+}
+
+static bool head_is_zero(const struct wire_head *h)
+{
+	static const struct wire_head zero;
+
+	return !memcmp(h, &zero, sizeof(zero));
+}
+
+static bool head_equal(const struct wire_head *a, const struct wire_head *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+
+static int refuse(struct volume *v, struct err *err, const char *code,
+		  const char *what)
+{
+	v->refused = true;
+	err_set(err, -ESTALE, code, v->cfg.name, "replica %s: %s",
+		v->cfg.replica.name, what);
+	return err_remedy(err, "understudyctl resync %s --yes %s", v->cfg.name,
+			  v->cfg.name);
+}
+
+static int judge_history(struct volume *v, const struct wire_volume_state *s,
+			 struct err *err)
+{
+	const struct acked *a = &v->vs.acked;
+
+	if (v->vs.resync)
+		return 0;
+	if (!s->has_point)
+		return a->valid ? refuse(v, err, "replica-behind",
+					 "it has no point of this volume, "
+					 "acknowledged points are gone")
+				: 0;
+	if (a->valid && s->seq == a->seq && head_equal(&s->head, &a->head))
+		return 0;
+	if (s->seq > (a->valid ? a->seq : 0) &&
+	    (a->valid ? head_equal(&s->prev_head, &a->head)
+		      : head_is_zero(&s->prev_head)))
+		return 0;
+	if (a->valid && s->seq < a->seq)
+		return refuse(v, err, "replica-behind",
+			      "it has gone back behind the last acknowledged "
+			      "point");
+	return refuse(v, err, "head-mismatch",
+		      "its newest point does not follow the last "
+		      "acknowledged one");
+}
+
+static void fill_open(struct volume *v, struct wire_volume_open *o)
+{
+	memset(o, 0, sizeof(*o));
+	o->uuid = v->vs.uuid;
+	(void)snprintf(o->name, sizeof(o->name), "%s", v->cfg.name);
+	o->size_bytes = v->dev.n_sectors << 9;
+	o->epoch = v->vs.epoch;
+	o->block_bytes = 1U << v->tracker->block_shift;
+	o->has_acked = v->vs.acked.valid && !v->vs.resync;
+	if (o->has_acked) {
+		o->acked_epoch = v->vs.acked.epoch;
+		o->acked_seq = v->vs.acked.seq;
+		o->acked_head = v->vs.acked.head;
+	}
+	o->disk_major = v->dev.disk_major;
+	o->disk_minor = v->dev.disk_minor;
+	o->part_major = v->dev.major;
+	o->part_minor = v->dev.minor;
+}
+
+/* The replica keeps the key, so that it can restore without this host. */
+static int escrow_key(struct volume *v, struct err *err)
+{
+	char text[KEY_TEXT_MAX];
+	int n, r;
+
+	if (!v->cfg.key_escrow)
+		return 0;
+	n = volume_key_to_text(&v->vs.key, v->cfg.name, &v->vs.uuid, text,
+			       sizeof(text));
+	if (n < 0)
+		return err_sys(err, n, "no-key", v->cfg.name, "escrow");
+	r = dial_escrow(link_dial(v->link), text, (size_t)n);
+	OPENSSL_cleanse(text, sizeof(text));
+	if (r)
+		return err_sys(err, r, "protocol", v->cfg.name, "escrow");
+	return link_wait_done(v->link, WIRE_REQ_ESCROW, err);
+}
+
+static int open_ship(struct volume *v, struct err *err)
+{
+	struct ship_config sc = {
+		.link = v->link,
+		.volume = v->vs.uuid,
+		.epoch = v->vs.epoch,
+		.key = &v->vs.key,
+		.compression = v->cfg.compression,
+		.rnd = v->env.rnd,
+	};
+	int r = ship_new(&sc, &v->ship, err);
+
+	if (!r)
+		cut_set_sink(v->cut, ship_sink(v->ship));
+	return r;
+}
+
+static void adopt_state(struct volume *v, const struct wire_volume_state *s)
+{
+	uint64_t acked = v->vs.acked.valid ? v->vs.acked.seq : 0;
+
+	v->has_base = s->has_point;
+	v->base_seq = MAX(s->has_point ? s->seq : 0, acked);
+	memset(&v->base_head, 0, sizeof(v->base_head));
+	if (s->has_point)
+		v->base_head = s->head;
+	v->leftover = s->has_open;
+	/* What this process did not send, the replica may hold all the same. */
+	v->compare = s->has_point || s->has_open;
+	v->is_outstanding = v->ack_came = false;
+}
+
+int volume_session_open(struct volume *v, struct err *err)
+{
+	struct link_config lc = {
+		.replica = &v->cfg.replica,
+		.env = &v->env,
+		.handler = &v->handler,
+		.wake_fd = v->wake_fd,
+		.role = WIRE_ROLE_SENDER,
+		.refused = &v->refused,
+	};
+	struct wire_volume_state state;
+	struct wire_volume_open o;
+	int r;
+
+	v->handler = (struct link_handler){
+		.on_fps = on_fps,
+		.on_ack = on_ack,
+		.cancelled = volume_cancelled,
+		.arg = v,
+	};
+	v->refused = false;
+	volume_set_link(v, "connecting", "");
+	r = link_open(&lc, &v->link, err);
+	if (!r) {
+		fill_open(v, &o);
+		r = link_volume_open(v->link, &o, &state, err);
+	}
+	if (!r)
+		r = judge_history(v, &state, err);
+	if (!r)
+		r = escrow_key(v, err);
+	if (!r)
+		r = open_ship(v, err);
+	if (r) {
+		volume_session_close(v, true);
+		volume_set_link(v, v->refused ? "refused" : "disconnected",
+				err->code);
+		return r;
+	}
+	adopt_state(v, &state);
+	volume_set_link(v, "connected", "");
+	return 0;
+}
+
+void volume_session_close(struct volume *v, bool orderly)
+{
+	struct ship_totals t;
+
+	if (v->cut)
+		cut_session_lost(v->cut);
+	if (v->ship) {
+		LOCK_SCOPE(&v->lock);
+
+		ship_get_totals(v->ship, &t);
+		v->shipped_before.staged_bytes += t.staged_bytes;
+		v->shipped_before.unchanged_bytes += t.unchanged_bytes;
+		v->shipped_before.unit_bytes += t.unit_bytes;
+		ship_free(v->ship);
+		v->ship = NULL;
+	}
+	link_close(v->link, orderly);
+	v->link = NULL;
+	v->is_outstanding = v->ack_came = false;
+}
+
+/* The volume is, at the replica, what it was at this moment. */
+static void proven(struct volume *v, uint64_t mono_ns)
+{
+	LOCK_SCOPE(&v->lock);
+
+	v->has_proven = true;
+	v->proven_mono_ns = mono_ns;
+}
+
+static void show_point(struct volume *v, const struct acked *a)
+{
+	LOCK_SCOPE(&v->lock);
+
+	v->shown.has_point = true;
+	v->shown.seq = a->seq;
+	v->shown.flip_wall_ns = a->flip_wall_ns;
+	(void)snprintf(v->shown.kind, sizeof(v->shown.kind), "crash");
+	v->shown.points++;
+}
+
+static void finish_waiters(struct volume *v, const struct acked *a)
+{
+	LOCK_SCOPE(&v->lock);
+	struct sync_waiter **p = &v->waiters, *w;
+
+	while ((w = *p)) {
+		if (!w->taken) {
+			p = &w->next;
+			continue;
+		}
+		w->point.seq = a->seq;
+		w->point.epoch = a->epoch;
+		w->point.flip_wall_ns = a->flip_wall_ns;
+		(void)snprintf(w->point.kind, sizeof(w->point.kind), "crash");
+		w->done = true;
+		*p = w->next;
+	}
+	pthread_cond_broadcast(&v->changed);
+}
+
+static int resync_done(struct volume *v, struct err *err)
+{
+	LOCK_SCOPE(&v->lock);
+
+	if (!v->vs.resync)
+		return 0;
+	v->vs.resync = false;
+	return volstate_save(&v->vs, err);
+}
+
+int volume_session_ack(struct volume *v, struct err *err)
+{
+	struct acked a = {
+		.valid = true,
+		.epoch = v->ack.epoch,
+		.seq = v->ack.seq,
+		.head = v->ack.head,
+		.flip_wall_ns = v->out.flip_wall_ns,
+	};
+	int r;
+
+	v->ack_came = false;
+	if (!v->is_outstanding || v->ack.seq != v->out.seq)
+		return err_set(err, -EPROTO, "protocol", v->cfg.name,
+			       "acknowledgement of a point that is not "
+			       "outstanding");
+	/* Remembered first: only then may marks be let go. */
+	r = volstate_save_acked(&v->vs, &a, err);
+	if (!r)
+		r = resync_done(v, err);
+	if (r)
+		return r;
+	cut_acked(v->cut);
+	v->is_outstanding = false;
+	v->has_base = true;
+	v->base_seq = a.seq;
+	v->base_head = a.head;
+	show_point(v, &a);
+	proven(v, v->out.flip_mono_ns);
+	volume_set_phase(v, PHASE_RUNNING, NULL);
+	finish_waiters(v, &a);
+	return 0;
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What a volume shows of itself. The worker tells its phase and its reasons;
+ * whether that is "protected" or "lagging" is computed from the lag at the
+ * moment somebody looks, so that it is never better than the truth.
+ *
+ * Everything here is under the volume's lock.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "source/volume_internal.h"
+
+/* Without an objective, lag beyond this many intervals (and some seconds)
+ * cannot be called protected. */
+#define LAG_INTERVALS 10U
+#define LAG_SLACK_NS (5 * NSEC_PER_SEC)
+
+const char *volume_state_name(enum volume_state s)
+{
+	static const char *const names[] = {
+		[VOLUME_INITIALIZING] = "initializing",
+		[VOLUME_PROTECTED] = "protected",
+		[VOLUME_LAGGING] = "lagging",
+		[VOLUME_COMPARING] = "comparing",
+		[VOLUME_PAUSED] = "paused",
+		[VOLUME_REFUSED] = "refused",
+		[VOLUME_FAILED] = "failed",
+	};
+
+	return s < ARRAY_SIZE(names) ? names[s] : "failed";
+}
+
+static void copy_reason(struct volume *v, const struct err *why)
+{
+	struct volume_status *s = &v->shown;
+
+	(void)snprintf(s->reason, sizeof(s->reason), "%s",
+		       why ? why->code : "");
+	(void)snprintf(s->message, sizeof(s->message), "%s",
+		       why ? why->message : "");
+	(void)snprintf(s->remedy, sizeof(s->remedy), "%s",
+		       why ? why->remedy : "");
+}
+
+static uint64_t lag_now(const struct volume *v)
+{
+	uint64_t now = clock_mono_ns(v->env.clock);
+
+	return now > v->proven_mono_ns ? now - v->proven_mono_ns : 0;
+}
+
+static uint64_t lag_limit(const struct volume *v)
+{
+	if (v->cfg.rpo_ns)
+		return v->cfg.rpo_ns;
+	return LAG_INTERVALS * v->cfg.interval_ns + LAG_SLACK_NS;
+}
+
+static enum volume_state state_now(const struct volume *v)
+{
+	switch (v->phase) {
+	case PHASE_REFUSED:
+		return VOLUME_REFUSED;
+	case PHASE_FAILED:
+		return VOLUME_FAILED;
+	default:
+		break;
+	}
+	if (v->paused)
+		return VOLUME_PAUSED;
+	if (v->phase == PHASE_INITIALIZING || !v->has_proven)
+		return VOLUME_INITIALIZING;
+	if (v->phase == PHASE_COMPARING)
+		return VOLUME_COMPARING;
+	return lag_now(v) > lag_limit(v) ? VOLUME_LAGGING : VOLUME_PROTECTED;
+}
+
+static void note_state(struct volume *v)
+{
+	enum volume_state s = state_now(v);
+
+	if (s == v->last_state && v->shown.since_wall_ns)
+		return;
+	v->last_state = s;
+	v->shown.since_wall_ns = clock_wall_ns(v->env.clock);
+	log_info("volume %s: %s%s%s%s%s", v->cfg.name, volume_state_name(s),
+		 v->shown.reason[0] ? ": " : "", v->shown.reason,
+		 v->shown.message[0] ? ": " : "", v->shown.message);
+}
+
+void volume_set_phase(struct volume *v, enum phase phase,
+		      const struct err *why)
+{
+	LOCK_SCOPE(&v->lock);
+
+	v->phase = phase;
+	copy_reason(v, why);
+	note_state(v);
+}
+
+void volume_note_reason(struct volume *v, const struct err *why)
+{
+	LOCK_SCOPE(&v->lock);
+
+	if (why && why->num && strcmp(v->shown.reason, why->code))
+		log_failure(LOG_LEVEL_WARN, why);
+	copy_reason(v, why);
+	note_state(v);
+}
+
+void volume_set_link(struct volume *v, const char *state, const char *reason)
+{
+	LOCK_SCOPE(&v->lock);
+
+	(void)snprintf(v->shown.replica_state, sizeof(v->shown.replica_state),
+		       "%s", state);
+	(void)snprintf(v->shown.replica_reason,
+		       sizeof(v->shown.replica_reason), "%s", reason);
+}
+
+void volume_set_limit(struct volume *v, const char *by)
+{
+	LOCK_SCOPE(&v->lock);
+
+	(void)snprintf(v->shown.limited_by, sizeof(v->shown.limited_by), "%s",
+		       by);
+}
+
+static void publish_totals(struct volume *v)
+{
+	struct ship_totals t = v->shipped_before, now;
+
+	if (v->ship) {
+		ship_get_totals(v->ship, &now);
+		t.staged_bytes += now.staged_bytes;
+		t.unchanged_bytes += now.unchanged_bytes;
+		t.unit_bytes += now.unit_bytes;
+	}
+	v->shown.bytes_staged = t.staged_bytes;
+	v->shown.bytes_unchanged = t.unchanged_bytes;
+	v->shown.bytes_shipped = t.unit_bytes;
+	if (v->reader) {
+		v->shown.bytes_read = v->reader->bytes_read;
+		(void)snprintf(v->shown.reader_kind,
+			       sizeof(v->shown.reader_kind), "%s",
+			       v->reader->kind);
+	}
+}
+
+/* The worker's own numbers, for others to see. */
+void volume_publish(struct volume *v)
+{
+	LOCK_SCOPE(&v->lock);
+
+	if (v->cut) {
+		v->shown.dirty_bytes = cut_pending_blocks(v->cut)
+				       << v->tracker->block_shift;
+		v->shown.backlog_bytes = cut_need_blocks(v->cut)
+					 << v->tracker->block_shift;
+	}
+	if (v->dev_open)
+		v->shown.size_bytes = v->dev.n_sectors << 9;
+	if (v->tracker)
+		v->shown.block_bytes = 1ULL << v->tracker->block_shift;
+	publish_totals(v);
+	note_state(v);
+}
+
+static void show_key_unsaved(const struct volume *v, struct volume_status *out)
+{
+	if (out->reason[0] || v->cfg.key_escrow || v->vs.key_exported)
+		return;
+	(void)snprintf(out->reason, sizeof(out->reason), "key-unsaved");
+	(void)snprintf(out->message, sizeof(out->message),
+		       "volume %s: key: only this host has it", v->cfg.name);
+	(void)snprintf(out->remedy, sizeof(out->remedy),
+		       "understudyctl key export %s", v->cfg.name);
+}
+
+void volume_get_status(struct volume *v, struct volume_status *out)
+{
+	LOCK_SCOPE(&v->lock);
+
+	note_state(v);
+	*out = v->shown;
+	(void)snprintf(out->name, sizeof(out->name), "%s", v->cfg.name);
+	(void)snprintf(out->device, sizeof(out->device), "%s", v->cfg.device);
+	(void)snprintf(out->replica, sizeof(out->replica), "%s",
+		       v->cfg.replica.name);
+	out->uuid = v->vs.uuid;
+	out->state = v->last_state;
+	out->interval_ns = v->cfg.interval_ns;
+	out->rpo_ns = v->cfg.rpo_ns;
+	out->has_lag = v->has_proven;
+	out->lag_ns = v->has_proven ? lag_now(v) : 0;
+	out->epoch = v->vs.epoch;
+	out->has_point = v->shown.has_point;
+	if (v->paused)
+		(void)snprintf(out->limited_by, sizeof(out->limited_by),
+			       "paused");
+	show_key_unsaved(v, out);
+}

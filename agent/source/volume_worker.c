@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The loop of a protected volume: device, session, cuts at their interval.
+ *
+ * Invariants:
+ * - A commit is sent only after a converged round, with the device verified
+ *   and no loss unanswered after that round's last read.
+ * - One point is outstanding at most; the next may be read and staged while it
+ *   is, but its commit waits.
+ * - Whatever fails, what is pending stays pending.
+ *
+ * One thread per volume; other threads reach it through the volume's lock and
+ * its wake descriptor.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/checked.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "source/volume_internal.h"
+#include "store/store.h"
+
+#define ROUNDS_MAX 20U
+#define RETRY_MIN_NS (200 * NSEC_PER_MSEC)
+#define RETRY_MAX_NS (10 * NSEC_PER_SEC)
+#define DEVICE_RETRY_NS NSEC_PER_SEC
+#define ERROR_RETRY_NS NSEC_PER_SEC
+#define IDLE_MS 500
+#define ACK_WAIT_NS (60 * NSEC_PER_SEC)
+/* From this many blocks on, asking the replica costs less than shipping. */
+#define COMPARE_BLOCKS 256U
+
+static uint64_t now_ns(const struct volume *v)
+{
+	return clock_mono_ns(v->env.clock);
+}
+
+bool volume_cancelled(void *arg)
+{
+	struct volume *v = arg;
+	LOCK_SCOPE(&v->lock);
+
+	return v->stop || v->paused || v->resync_wanted;
+}
+
+static bool stopping(struct volume *v)
+{
+	LOCK_SCOPE(&v->lock);
+
+	return v->stop;
+}
+
+static void drain_wake(struct volume *v)
+{
+	uint64_t n;
+
+	if (read(v->wake_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
+		log_err("volume %s: wake: %m", v->cfg.name);
+}
+
+/* Until a time, or until somebody wants something; the session is served. */
+static int wait_until(struct volume *v, uint64_t when, struct err *err)
+{
+	uint64_t now = now_ns(v);
+	struct pollfd p = { .fd = v->wake_fd, .events = POLLIN };
+	int ms = 0, r = 0;
+
+	if (when > now)
+		ms = (int)MIN((when - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC,
+			      (uint64_t)IDLE_MS);
+	if (v->link)
+		r = link_pump(v->link, ms, err);
+	else
+		(void)poll(&p, 1, ms);
+	drain_wake(v);
+	return r;
+}
+
+/* ---- waiters ---- */
+
+/* Waiters of now get the point of the attempt that begins now: its flips are
+ * all later than their wish. */
+static bool take_waiters(struct volume *v, char label[STORE_LABEL_MAX + 1])
+{
+	LOCK_SCOPE(&v->lock);
+	struct sync_waiter *w;
+	bool any = false;
+
+	label[0] = '\0';
+	for (w = v->waiters; w; w = w->next) {
+		w->taken = true;
+		any = true;
+		if (w->label && !label[0])
+			(void)snprintf(label, STORE_LABEL_MAX + 1, "%s",
+				       w->label);
+	}
+	return any;
+}
+
+static void untake_waiters(struct volume *v)
+{
+	LOCK_SCOPE(&v->lock);
+	struct sync_waiter *w;
+
+	for (w = v->waiters; w; w = w->next)
+		w->taken = false;
+}
+
+static bool has_waiters(struct volume *v)
+{
+	LOCK_SCOPE(&v->lock);
+	struct sync_waiter *w;
+
+	for (w = v->waiters; w; w = w->next)
+		if (!w->taken)
+			return true;
+	return false;
+}
+
+/* ---- one attempt at a cut ---- */
+
+static int take_ack(struct volume *v, struct err *err)
+{
+	return v->ack_came ? volume_session_ack(v, err) : 0;
+}
+
+static int wait_ack(struct volume *v, struct err *err)
+{
+	uint64_t deadline = now_ns(v) + ACK_WAIT_NS;
+	int r = take_ack(v, err);
+
+	while (!r && v->is_outstanding) {
+		if (stopping(v))
+			return -ECANCELED;
+		if (now_ns(v) > deadline)
+			return err_set(err, -ETIMEDOUT, "link-timeout",
+				       v->cfg.name,
+				       "no acknowledgement of point %llu",
+				       (unsigned long long)v->out.seq);
+		r = wait_until(v, deadline, err);
+		if (!r)
+			r = take_ack(v, err);
+	}
+	return r;
+}
+
+static int read_failed(struct volume *v, const struct cut_round *round)
+{
+	struct err why = ERR_INIT;
+
+	err_sys(&why, round->error_num, "read-error", v->cfg.device,
+		"read offset=%llu: no point is made, the extent stays dirty",
+		(unsigned long long)round->error_off_bytes);
+	err_remedy(&why, "look at the kernel log for %s", v->cfg.device);
+	log_failure(LOG_LEVEL_ERR, &why);
+	volume_set_phase(v, PHASE_FAILED, &why);
+	v->next_cut_ns = now_ns(v) + ERROR_RETRY_NS;
+	return 1;
+}
+
+static void count_round(struct volume *v)
+{
+	LOCK_SCOPE(&v->lock);
+
+	v->shown.rounds++;
+}
+
+static void count_cut(struct volume *v, bool converged)
+{
+	LOCK_SCOPE(&v->lock);
+
+	v->shown.cuts++;
+	v->shown.cuts_converged += converged;
+}
+
+/* Rounds until one converges. 0; 1 when it is no use now; negative errno. */
+static int converge(struct volume *v, struct cut_round *round,
+		    struct err *err)
+{
+	uint64_t seq = (v->is_outstanding ? v->out.seq : v->base_seq) + 1;
+	int r;
+
+	for (v->rounds = 0; v->rounds < ROUNDS_MAX; v->rounds++) {
+		if (volume_cancelled(v))
+			return -ECANCELED;
+		ship_round(v->ship, seq, v->compare &&
+				   cut_pending_blocks(v->cut) >= COMPARE_BLOCKS);
+		r = cut_round(v->cut, round, err);
+		if (r) {
+			if (!err->num)
+				err_copy(err, ship_error(v->ship));
+			return r;
+		}
+		count_round(v);
+		volume_publish(v);
+		if (round->read_errors)
+			return read_failed(v, round);
+		if (round->converged) {
+			count_cut(v, true);
+			volume_set_limit(v, "");
+			return 0;
+		}
+	}
+	count_cut(v, false);
+	volume_set_limit(v, "contention");
+	return 1;
+}
+
+/* Nothing differs from the newest point: say so instead of storing one. */
+static int confirm(struct volume *v, const struct cut_round *round,
+		   struct err *err)
+{
+	int r = dial_confirm(link_dial(v->link), v->vs.epoch, v->base_seq,
+			     round->flip_wall_ns);
+
+	if (r)
+		return err_sys(err, r, "protocol", v->cfg.name, "confirm");
+	cut_committed(v->cut);
+	cut_acked(v->cut);
+	pthread_mutex_lock(&v->lock);
+	v->has_proven = true;
+	v->proven_mono_ns = round->flip_mono_ns;
+	pthread_mutex_unlock(&v->lock);
+	return link_pump(v->link, 0, err);
+}
+
+static int commit(struct volume *v, const struct cut_round *round,
+		  const char *label, struct err *err)
+{
+	struct wire_commit c = {
+		.epoch = v->vs.epoch,
+		.seq = v->base_seq + 1,
+		.flip_wall_ns = round->flip_wall_ns,
+		.kind = POINT_CRASH,
+		.size_bytes = v->dev.n_sectors << 9,
+		.prev_head = v->base_head,
+	};
+	int r;
+
+	(void)snprintf(c.label, sizeof(c.label), "%s", label);
+	r = ship_commit(v->ship, &c, err);
+	if (r)
+		return r;
+	cut_committed(v->cut);
+	v->is_outstanding = true;
+	v->leftover = false;
+	v->compare = false;
+	v->out = (struct outstanding){
+		.seq = c.seq,
+		.flip_wall_ns = round->flip_wall_ns,
+		.flip_mono_ns = round->flip_mono_ns,
+	};
+	return 0;
+}
+
+/* 0 also when it came to nothing for now; negative errno ends the session. */
+static int attempt(struct volume *v, struct err *err)
+{
+	char label[STORE_LABEL_MAX + 1];
+	bool wanted = take_waiters(v, label);
+	struct cut_round round;
+	int r;
+
+	r = converge(v, &round, err);
+	if (r)
+		return r < 0 ? r : 0;
+	r = volume_device_verify(v, err);
+	if (r == -ESTALE) {
+		/* Everything was made dirty: no point out of this. */
+		err_clear(err);
+		return v->cut ? 0 : -ENODEV;
+	}
+	if (r)
+		return r;
+	/* The number and the predecessor are those of the point before. */
+	r = wait_ack(v, err);
+	if (r)
+		return r;
+	if (!wanted && !v->leftover && v->has_base && v->vs.acked.valid &&
+	    v->base_seq == v->vs.acked.seq && v->phase == PHASE_RUNNING &&
+	    !ship_point_has_units(v->ship))
+		return confirm(v, &round, err);
+	r = commit(v, &round, label, err);
+	/* Nobody else waits: the next cut may be read meanwhile. */
+	return !r && wanted ? wait_ack(v, err) : r;
+}
+
+/* ---- the loop ---- */
+
+static void schedule_next(struct volume *v, uint64_t started)
+{
+	uint64_t now = now_ns(v);
+
+	if (v->next_cut_ns > now)
+		return;			/* something failed: wait as told */
+	v->next_cut_ns = started + v->cfg.interval_ns;
+	if (v->next_cut_ns < now)
+		v->next_cut_ns = now;
+}
+
+static void session_failed(struct volume *v, const struct err *err)
+{
+	v->dial_backoff_ns = MIN(MAX(v->dial_backoff_ns * 2, RETRY_MIN_NS),
+				 RETRY_MAX_NS);
+	v->next_dial_ns = now_ns(v) + v->dial_backoff_ns;
+	volume_session_close(v, false);
+	untake_waiters(v);
+	if (v->refused)
+		volume_set_phase(v, PHASE_REFUSED, err);
+	else if (err->num && !strcmp(err->code, "state-unwritable"))
+		volume_set_phase(v, PHASE_FAILED, err);
+	else if (err->num)
+		volume_note_reason(v, err);
+	volume_set_link(v, v->refused ? "refused" : "disconnected", err->code);
+}
+
+static bool device_step(struct volume *v)
+{
+	struct err err = ERR_INIT;
+	bool refused;
+
+	if (v->cut)
+		return true;
+	if (now_ns(v) < v->next_device_ns)
+		return false;
+	v->next_device_ns = now_ns(v) + DEVICE_RETRY_NS;
+	if (!volume_device_ready(v, &err))
+		return true;
+	refused = err.num == -EOPNOTSUPP || err.num == -ESTALE ||
+		  err.num == -EFBIG || err.num == -ENOTBLK;
+	volume_set_phase(v, refused ? PHASE_REFUSED : PHASE_FAILED, &err);
+	return false;
+}
+
+static bool session_step(struct volume *v)
+{
+	struct err err = ERR_INIT;
+
+	if (v->link)
+		return true;
+	if (now_ns(v) < v->next_dial_ns)
+		return false;
+	if (volume_session_open(v, &err)) {
+		session_failed(v, &err);
+		return false;
+	}
+	v->dial_backoff_ns = 0;
+	if (v->phase == PHASE_REFUSED || v->phase == PHASE_FAILED)
+		volume_set_phase(v, v->vs.acked.valid ? PHASE_RUNNING
+						      : PHASE_INITIALIZING,
+				 NULL);
+	else if (v->phase != PHASE_COMPARING)
+		volume_note_reason(v, NULL);
+	v->next_cut_ns = now_ns(v);
+	return true;
+}
+
+static void cut_step(struct volume *v)
+{
+	struct err err = ERR_INIT;
+	uint64_t started = now_ns(v);
+	int r;
+
+	r = take_ack(v, &err);
+	if (!r && (started >= v->next_cut_ns || has_waiters(v))) {
+		r = attempt(v, &err);
+		schedule_next(v, started);
+		untake_waiters(v);
+		volume_publish(v);
+	}
+	if (!r)
+		return;
+	if (r == -ECANCELED) {
+		volume_session_close(v, !err.num);
+		untake_waiters(v);
+		volume_set_link(v, "disconnected", "");
+		return;
+	}
+	session_failed(v, &err);
+}
+
+/* Orders from other threads that change what the worker holds. */
+static bool order_step(struct volume *v)
+{
+	struct err err = ERR_INIT;
+	bool resync, paused;
+
+	pthread_mutex_lock(&v->lock);
+	resync = v->resync_wanted;
+	v->resync_wanted = false;
+	paused = v->paused;
+	pthread_mutex_unlock(&v->lock);
+	if (resync) {
+		volume_session_close(v, true);
+		volume_device_drop(v, true);
+		v->next_device_ns = v->next_dial_ns = 0;
+		v->dial_backoff_ns = 0;
+	}
+	if (!paused)
+		return true;
+	if (v->link) {
+		volume_session_close(v, true);
+		volume_set_link(v, "disconnected", "");
+	}
+	volume_publish(v);
+	(void)wait_until(v, now_ns(v) + NSEC_PER_SEC, &err);
+	return false;
+}
+
+static void idle_step(struct volume *v)
+{
+	struct err err = ERR_INIT;
+	uint64_t when = now_ns(v) + IDLE_MS * NSEC_PER_MSEC;
+	int r;
+
+	if (v->link)
+		when = MIN(when, v->next_cut_ns);
+	else
+		when = MIN(when, v->cut ? v->next_dial_ns : v->next_device_ns);
+	r = wait_until(v, when, &err);
+	if (r && r != -ECANCELED && v->link)
+		session_failed(v, &err);
+}
+
+void *volume_worker(void *arg)
+{
+	struct volume *v = arg;
+
+	while (!stopping(v)) {
+		/* Tracking goes on also while shipping is paused. */
+		bool device = device_step(v);
+
+		if (!order_step(v))
+			continue;
+		if (device && v->cut && session_step(v))
+			cut_step(v);
+		volume_publish(v);
+		if (!stopping(v))
+			idle_step(v);
+	}
+	volume_session_close(v, true);
+	volume_device_drop(v, v->untrack);
+	return NULL;
+}
