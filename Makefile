@@ -62,8 +62,13 @@ PKGS := libbpf liburing libnl-3.0 libnl-genl-3.0 openssl libzstd liblz4 \
 
 # Asked for when the first recipe needs it, not when this file is read: the
 # packages may be installed by the same run of make.
-PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $$(PKG_CONFIG) --cflags $$(PKGS)))$(PKG_CFLAGS)
-PKG_LIBS = $(eval PKG_LIBS := $$(shell $$(PKG_CONFIG) --libs $$(PKGS)))$(PKG_LIBS)
+pkg = $(or $(shell $(PKG_CONFIG) $(1)),$(error libraries are missing, see \
+	above: run "sudo make deps"))
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(call pkg,--cflags $$(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(call pkg,--libs $$(PKGS)))$(PKG_LIBS)
+
+# Tests may be clients of NBD.
+TEST_LIBS = $(eval TEST_LIBS := $$(call pkg,--libs libnbd))$(TEST_LIBS)
 
 WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
 	-Wformat=2 -Wimplicit-fallthrough $(if $(WERROR),-Werror)
@@ -75,7 +80,7 @@ SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer \
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARN) $(HARDEN) -fPIC -pthread \
 	$(SAN_FLAGS) $(if $(FAULT),-DUS_FAULT) $(INCLUDES) $(PKG_CFLAGS) \
 	$(CFLAGS)
-ALL_LDFLAGS = -pthread -Wl,-z,relro,-z,now $(SAN_FLAGS) $(LDFLAGS)
+ALL_LDFLAGS = -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(SAN_FLAGS) $(LDFLAGS)
 DEPFLAGS = -MMD -MP -MF $(@:.o=.d)
 
 BPF_ARCH := $(shell uname -m | sed -e 's/x86_64/x86/' -e 's/aarch64/arm64/' \
@@ -120,9 +125,13 @@ TEST_PROGRAMS := $(UNIT_TESTS) $(ROOT_TESTS) $(TEST_TOOLS) $(TEST_BENCH) \
 
 .PHONY: all tests unit-tests test-tools
 all: $(PROGRAMS) $(PLUGIN)
+	@:
 tests: $(TEST_PROGRAMS)
+	@:
 unit-tests: $(UNIT_TESTS)
+	@:
 test-tools: $(TEST_TOOLS)
+	@:
 
 .PHONY: FORCE
 FORCE:
@@ -149,6 +158,8 @@ $(ROOT_TESTS:=.o) $(TEST_TOOLS:=.o) $(TEST_BENCH:=.o): | $(SKELS)
 
 $(B)/tests/%.o: EXTRA_CFLAGS = -I. -Itests -Itests/lib
 $(B)/ctl/%.o: EXTRA_CFLAGS = -I.
+# nbdkit's registration macro defines a function without declaring it.
+$(B)/agent/nbd/%.o: EXTRA_CFLAGS = -Wno-missing-prototypes
 
 define archive
 	$(call say,AR,$@)
@@ -172,7 +183,8 @@ define link
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(1) -o $@ $(filter %.o,$^) \
-		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS)
+		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+		$(PKG_LIBS) $(LINK_LIBS)
 endef
 
 define program_rule
@@ -191,6 +203,7 @@ endif
 $(B)/nbdkit-understudy-plugin.so: $(call objs,$(NBD_SRC)) $(LIBS)
 	$(call link,-shared -Wl$(comma)--exclude-libs$(comma)ALL)
 
+$(TEST_PROGRAMS): LINK_LIBS = $(TEST_LIBS)
 $(TEST_PROGRAMS): $(B)/%: $(B)/%.o $(TEST_LIB) $(CTL_LIB) $(LIBS)
 	$(call link)
 
@@ -266,6 +279,7 @@ lint:
 # fuzzers of them.
 .PHONY: fuzz-targets
 fuzz-targets: $(FUZZERS)
+	@:
 ifeq ($(FUZZ),1)
 $(FUZZERS): $(B)/%: $(B)/%.o $(CTL_LIB) $(LIBS)
 	$(call link,-fsanitize=fuzzer)
