@@ -28,12 +28,32 @@ struct replica_role_config {		/* [store] and [accept ...] */
 	int n_accept;
 };
 
+/* What one replica bears; 0 = the default. */
+struct replica_limits {
+	unsigned int connections;	/* in all: 1024 */
+	unsigned int strangers;		/* not yet accepted, in all: 128 */
+	unsigned int strangers_per_address;	/* 64 */
+	unsigned int handshake_ms;	/* TLS, and then HELLO: 10 s each */
+	unsigned int idle_ms;		/* a sender that says nothing: 60 s */
+	unsigned int reader_idle_ms;	/* a reader that asks nothing: 10 m */
+	unsigned int stall_ms;		/* a peer that takes nothing: 5 m */
+};
+
+/* The replica keeps no pointer of it but clock, rnd, io and holds_path. */
 struct replica_env {
 	const char *state_dir;		/* pki/server identity, keys/<uuid>.key */
 	struct uuid node, boot;
 	struct clock *clock;
 	struct rnd *rnd;
 	struct io *io;
+	/*
+	 * blkdev_holds_path of the source: does dir lie on this disk or
+	 * partition of this host? NULL: the check is left out.
+	 */
+	int (*holds_path)(uint32_t disk_major, uint32_t disk_minor,
+			  uint32_t part_major, uint32_t part_minor,
+			  const char *dir);
+	struct replica_limits limits;
 };
 
 struct replica_volume_status {
@@ -51,21 +71,39 @@ struct replica_volume_status {
 
 struct replica;
 
+/*
+ * -EINVAL "keys-in-store" when <state>/keys would lie inside the store's
+ * directory. An empty cfg->listen: no listener, no identity (tests).
+ */
 int replica_start(const struct replica_role_config *cfg,
 		  const struct replica_env *env, struct replica **out,
 		  struct err *err);
+/* Tells every peer, waits for their threads, closes the store. */
 void replica_stop(struct replica *r);
 uint16_t replica_port(const struct replica *r);
 struct store *replica_store(struct replica *r);
+/* One row per volume; a non-zero result of cb ends it and is returned. */
 int replica_status(struct replica *r,
 		   int (*cb)(void *arg, const struct replica_volume_status *s),
 		   void *arg);
-/* Reload certificates and accept rules (SIGHUP). Old state kept on error. */
+/*
+ * Reload certificates and accept rules (SIGHUP). Old state kept on error.
+ * Sessions that the new rules or certificates do not allow are ended. -EINVAL
+ * "needs-restart" when listen or path changed.
+ */
 int replica_reload(struct replica *r, const struct replica_role_config *cfg,
 		   struct err *err);
 /* Escrowed key of a volume: 0, -ENOKEY. */
 struct volume_key;
 int replica_key(struct replica *r, const struct uuid *volume,
 		struct volume_key *out, struct err *err);
+
+/*
+ * Serve a connection that exists already, in a thread of its own; takes it,
+ * also on failure. Who the peer is stands in it (peer_name, peer_rights,
+ * peer_volumes). For tests, and for a listener that is elsewhere.
+ */
+struct conn;
+int replica_serve(struct replica *r, struct conn *c);
 
 #endif
