@@ -10,8 +10,8 @@
 
 /*
  * Can this host track, and can it track this device? Needs no daemon and
- * changes nothing: a probe program is loaded and released, the device is
- * opened for reading and one block of it is read.
+ * changes nothing: the programs are loaded, attached without any device to
+ * follow, and released; the device is opened and its two ends are read.
  */
 #define DOCTOR_CHECKS_MAX 48
 
@@ -31,25 +31,18 @@ struct doctor_report {
 	unsigned int n_warn, n_fail;	/* tracking is possible: n_fail == 0 */
 };
 
-/* Who pinned a directory of the BPF file system, from its info map. */
+/* What a pin directory says of its owner, from its info map. */
 struct doctor_pin {
 	char state_dir[512];
-	struct uuid node;		/* as the map says */
+	struct uuid node;
 };
 
-/*
- * What doctor cannot know by itself. Any member may be NULL: that check is
- * then left out (probe_tracker) or says what it could not find out (pins).
- */
+/* Where a test puts something else; NULL members mean the real thing. */
 struct doctor_env {
-	/* Load and attach the real tracker programs once, and let go of them.
-	 * 0 or negative errno with a reason in text. */
-	int (*probe_tracker)(void *arg, char *text, unsigned int cap);
-	/* Who owns a pin directory (absolute path). 0 or negative errno. */
+	const char *bpffs;		/* /sys/fs/bpf */
+	/* Who owns a pin directory (absolute path)? 0 or negative errno. */
 	int (*pin_owner)(void *arg, const char *pin_dir,
 			 struct doctor_pin *out);
-	/* The node id kept in a state directory. 0; -ENOENT: none there. */
-	int (*state_node)(void *arg, const char *state_dir, struct uuid *out);
 	void *arg;
 };
 
@@ -58,7 +51,7 @@ struct doctor_env {
  * complete, whatever it says; negative errno when it could not be made.
  */
 int doctor_run(const char *device_or_null, struct doctor_report *out);
-/* The same with what the caller knows. */
+/* The same, elsewhere. env may be NULL. */
 int doctor_run_env(const char *device_or_null, const struct doctor_env *env,
 		   struct doctor_report *out);
 /* "ok", "warn", "fail" */
