@@ -26,6 +26,13 @@ static size_t dropped(const struct buf *b)
 	return (size_t)(b->data - b->base);
 }
 
+void buf_wipe(struct buf *b)
+{
+	if (b->base)
+		explicit_bzero(b->base, dropped(b) + b->cap);
+	buf_free(b);
+}
+
 static void take_front_back(struct buf *b)
 {
 	size_t n = b->base ? dropped(b) : 0;

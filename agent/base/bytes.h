@@ -75,6 +75,11 @@ void buf_put_str(struct buf *b, const char *s);
  * before room is needed, see bytes.c. */
 void buf_consume(struct buf *b, size_t n);
 /*
+ * As buf_free, and every byte it ever held is overwritten first. Growing moves
+ * content: a buffer for secrets reserves its room before the first put.
+ */
+void buf_wipe(struct buf *b);
+/*
  * Hand the content over: the caller frees it. The buffer is empty afterwards.
  * NULL when a put had failed or memory is out; an empty content is not NULL.
  */

@@ -12,7 +12,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/units.h"
 
@@ -42,6 +41,17 @@ struct clock *clock_real(void)
 	};
 
 	return &clock;
+}
+
+void clock_deadline(uint64_t ns, struct timespec *out)
+{
+	(void)clock_gettime(CLOCK_MONOTONIC, out);
+	out->tv_sec += (time_t)(ns / NSEC_PER_SEC);
+	out->tv_nsec += (long)(ns % NSEC_PER_SEC);
+	if (out->tv_nsec >= (long)NSEC_PER_SEC) {
+		out->tv_sec++;
+		out->tv_nsec -= (long)NSEC_PER_SEC;
+	}
 }
 
 void time_format_utc(int64_t wall_ns, char out[32])

@@ -3,6 +3,7 @@
 #define BASE_CLOCK_H
 
 #include <stdint.h>
+#include <time.h>
 
 /* Time, replaceable. Time-outs and lag use mono; points are stamped by wall. */
 struct clock {
@@ -21,6 +22,12 @@ static inline int64_t clock_wall_ns(struct clock *c)
 {
 	return c->wall_ns(c);
 }
+
+/*
+ * The instant ns from now on CLOCK_MONOTONIC, for pthread_cond_timedwait with
+ * a condition of that clock. Real time also in tests: threads that wait do.
+ */
+void clock_deadline(uint64_t ns, struct timespec *out);
 
 #define NSEC_PER_USEC UINT64_C(1000)
 #define NSEC_PER_MSEC UINT64_C(1000000)

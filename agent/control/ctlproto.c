@@ -18,7 +18,6 @@
 #include <limits.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
 
 #include "base/checked.h"
 #include "base/cleanup.h"
@@ -66,9 +65,7 @@ void ctl_lines_init(struct ctl_lines *l, size_t cap_bytes)
 void ctl_lines_free(struct ctl_lines *l)
 {
 	/* A key may have passed through here (`key export`). */
-	if (l->buf.data)
-		OPENSSL_cleanse(l->buf.data, l->buf.cap);
-	buf_free(&l->buf);
+	buf_wipe(&l->buf);
 }
 
 static void drop_taken(struct ctl_lines *l)
@@ -301,7 +298,7 @@ json_t *ctl_text_json(const char *s)
 		char clean[512];
 		size_t i;
 
-		for (i = 0; s[i] && i < sizeof(clean) - 1; i++)
+		for (i = 0; i < sizeof(clean) - 1 && s[i]; i++)
 			clean[i] = (s[i] & 0x80) ? '?' : s[i];
 		clean[i] = 0;
 		j = json_string(clean);

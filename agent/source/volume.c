@@ -170,17 +170,6 @@ bool volume_config_equal(const struct volume_config *a,
 
 /* ---- waiting for a point ---- */
 
-static void deadline_after(uint64_t ns, struct timespec *ts)
-{
-	clock_gettime(CLOCK_MONOTONIC, ts);
-	ts->tv_sec += (time_t)(ns / NSEC_PER_SEC);
-	ts->tv_nsec += (long)(ns % NSEC_PER_SEC);
-	if (ts->tv_nsec >= (long)NSEC_PER_SEC) {
-		ts->tv_sec++;
-		ts->tv_nsec -= (long)NSEC_PER_SEC;
-	}
-}
-
 static void remove_waiter(struct volume *v, struct sync_waiter *w)
 {
 	struct sync_waiter **p;
@@ -215,7 +204,7 @@ int volume_sync(struct volume *v, const char *label, uint64_t timeout_ns,
 	struct timespec deadline;
 	int r = 0;
 
-	deadline_after(timeout_ns, &deadline);
+	clock_deadline(timeout_ns, &deadline);
 	LOCK_SCOPE(&v->lock);
 	w.next = v->waiters;
 	v->waiters = &w;

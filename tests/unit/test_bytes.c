@@ -224,3 +224,17 @@ TEST(random_puts_and_consumes_agree_with_a_plain_array)
 			ASSERT_MEM(b.data, model + head, b.len);
 	}
 }
+
+TEST(a_wiped_buffer_is_empty_and_usable)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+
+	buf_wipe(&b);
+	buf_put(&b, "secret and more", 15);
+	buf_consume(&b, 6);
+	buf_wipe(&b);
+	EXPECT_NULL(b.base);
+	EXPECT_U64(b.len + b.cap, 0);
+	buf_put(&b, "x", 1);
+	EXPECT_U64(b.len, 1);
+}

@@ -152,3 +152,22 @@ TEST(the_real_clocks_go_forward)
 	/* After 2020: this machine knows roughly what time it is. */
 	EXPECT_GT(clock_wall_ns(c), 1577836800000000000LL);
 }
+
+TEST(a_deadline_lies_as_far_ahead_as_asked)
+{
+	static const uint64_t ahead[] = { 0, 1, NSEC_PER_SEC - 1,
+					  3 * NSEC_PER_SEC + 999999999 };
+	struct timespec now, then;
+	int64_t got;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ahead); i++) {
+		(void)clock_gettime(CLOCK_MONOTONIC, &now);
+		clock_deadline(ahead[i], &then);
+		got = (then.tv_sec - now.tv_sec) * (int64_t)NSEC_PER_SEC +
+		      then.tv_nsec - now.tv_nsec;
+		EXPECT_LT(then.tv_nsec, NSEC_PER_SEC);
+		EXPECT_GE(got, ahead[i]);
+		EXPECT_LT(got, ahead[i] + NSEC_PER_SEC / 2);
+	}
+}
