@@ -43,6 +43,8 @@ struct doctor_env {
 	/* Who owns a pin directory (absolute path)? 0 or negative errno. */
 	int (*pin_owner)(void *arg, const char *pin_dir,
 			 struct doctor_pin *out);
+	/* The node id kept in a state directory. 0; -ENOENT: none there. */
+	int (*state_node)(void *arg, const char *state_dir, struct uuid *out);
 	void *arg;
 };
 

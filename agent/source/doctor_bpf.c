@@ -100,6 +100,9 @@ static void check_btf(struct doctor_report *r)
 static __thread char complaint[256];
 
 static int note_complaint(enum libbpf_print_level level, const char *fmt,
+			  va_list ap) __attribute__((format(printf, 2, 0)));
+
+static int note_complaint(enum libbpf_print_level level, const char *fmt,
 			  va_list ap)
 {
 	size_t n;

@@ -60,13 +60,14 @@ static int read_pin_owner(void *arg, const char *pin_dir,
 }
 
 /* The node that a state directory belongs to: its file "node". */
-static int read_state_node(const char *state_dir, struct uuid *out)
+static int read_state_node(void *arg, const char *state_dir, struct uuid *out)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[600];
 	size_t len;
 	int r;
 
+	(void)arg;
 	(void)snprintf(path, sizeof(path), "%s/node", state_dir);
 	r = io_read_file(io_posix(), AT_FDCWD, path, 128, &text, &len);
 	if (r < 0)
@@ -76,10 +77,14 @@ static int read_state_node(const char *state_dir, struct uuid *out)
 }
 
 /* Why nobody will come back for these pins; empty: somebody may. */
-static void find_orphan_reason(const struct doctor_pin *pin, char reason[640])
+static void find_orphan_reason(const struct doctor_env *env,
+			       const struct doctor_pin *pin, char reason[640])
 {
 	struct uuid node;
-	int r = read_state_node(pin->state_dir, &node);
+	int r;
+
+	r = (env->state_node ? env->state_node : read_state_node)(
+		env->arg, pin->state_dir, &node);
 
 	reason[0] = 0;
 	if (r == -ENOENT || r == -ENOTDIR)
@@ -104,7 +109,10 @@ static void add_orphan(struct pins *p, const char *dir, const char *reason)
 
 	if (p->n_orphans++ >= ORPHANS_SHOWN)
 		return;
-	(void)snprintf(remedy, sizeof(remedy), "rm -r %s", dir);
+	/* A path that does not fit is not cut: it would name another. */
+	if (snprintf(remedy, sizeof(remedy), "rm -r %s", dir) >=
+	    (int)sizeof(remedy))
+		strcpy(remedy, "remove that directory");
 	doctor_add(p->report, DOCTOR_WARN, "orphaned-pins", remedy,
 		   "%s still tracks for nobody: %s", dir, reason);
 }
@@ -121,8 +129,8 @@ static int check_pin_dir(void *arg, const char *name)
 	    uuid_parse(name + strlen(PIN_PREFIX), &node) < 0)
 		return 0;
 	(void)snprintf(dir, sizeof(dir), "%s/%s", p->bpffs, name);
-	r = p->env->pin_owner ? p->env->pin_owner(p->env->arg, dir, &pin) :
-				read_pin_owner(NULL, dir, &pin);
+	r = (p->env->pin_owner ? p->env->pin_owner : read_pin_owner)(
+		p->env->arg, dir, &pin);
 	if (r == -EPERM || r == -EACCES) {
 		doctor_add(p->report, DOCTOR_WARN, "pins", "run this as root",
 			   "%s cannot be read", dir);
@@ -139,7 +147,7 @@ static int check_pin_dir(void *arg, const char *name)
 			   strerrordesc_np(-r));
 		return 0;
 	}
-	find_orphan_reason(&pin, reason);
+	find_orphan_reason(p->env, &pin, reason);
 	if (reason[0])
 		add_orphan(p, dir, reason);
 	else
