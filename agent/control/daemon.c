@@ -25,6 +25,7 @@
 #include "base/rnd.h"
 #include "control/ctlsock.h"
 #include "control/handlers.h"
+#include "source/blkdev.h"
 
 #define CALLS_TIMEOUT_NS (10 * NSEC_PER_SEC)
 #define DRAIN_TIMEOUT_MS 30000
@@ -221,6 +222,7 @@ static struct daemon *daemon_new(const struct state *st, size_t n_volumes)
 		.clock = clock_real(),
 		.rnd = rnd_system(),
 		.io = io_posix(),
+		.holds_path = blkdev_holds_path,
 	};
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->user_left, NULL);

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "control/handlers.h"
 #include "control/key_fd.h"
+#include "control/stored.h"
 #include "source/remote_image.h"
 #include "store/restore.h"
 
@@ -68,25 +69,6 @@ static int check_key_is_of(const struct restore_call *rc,
 	return -ENOKEY;
 }
 
-static int find_point(struct store *s, const struct lookup *l,
-		      const struct selector *sel, struct point_info *out)
-{
-	const struct uuid *volume = &l->info.uuid;
-
-	switch (sel->kind) {
-	case SELECTOR_LATEST:
-		*out = l->info.newest;
-		return l->info.has_point ? 0 : -ENOENT;
-	case SELECTOR_SEQ:
-		return store_point_find(s, volume, sel->epoch, sel->seq, out);
-	case SELECTOR_LABEL:
-		return store_point_labelled(s, volume, sel->label, out);
-	case SELECTOR_TIME:
-		return store_point_at(s, volume, sel->wall_ns, out);
-	}
-	return -EINVAL;
-}
-
 static int stored_image(struct restore_call *rc, const struct lookup *l,
 			struct image **out, struct err *err)
 {
@@ -95,16 +77,9 @@ static int stored_image(struct restore_call *rc, const struct lookup *l,
 	struct view *view;
 	int ret;
 
-	ret = find_point(replica_store(r), l, &rc->sel, &p);
-	if (ret == -ENOENT) {
-		err_set(err, ret, "no-such-point", l->full,
-			"there is no such point");
-		err_remedy(err, "`understudyctl points %s` lists them",
-			   l->full);
-		return ret;
-	}
+	ret = stored_find_point(replica_store(r), &l->info, &rc->sel, &p, err);
 	if (ret < 0)
-		return err_sys(err, ret, "store", l->full, "find the point");
+		return ret;
 	if (rc->a.has_key)
 		ret = check_key_is_of(rc, &l->info.uuid, l->full, err);
 	else
@@ -222,51 +197,8 @@ static int tell_progress(void *arg, const struct restore_progress *p)
 	if (now_ns - rc->last_progress_ns < PROGRESS_NS)
 		return 0;
 	rc->last_progress_ns = now_ns;
-	ctl_call_progress(rc->call,
-			  json_pack("{s:s,s:I,s:I,s:I,s:I}", "phase",
-				    p->verified_bytes ? "verify" : "write",
-				    "done_bytes", (json_int_t)p->done_bytes,
-				    "total_bytes", (json_int_t)p->total_bytes,
-				    "written_bytes",
-				    (json_int_t)p->written_bytes,
-				    "verified_bytes",
-				    (json_int_t)p->verified_bytes));
+	ctl_call_progress(rc->call, restore_progress_json(p));
 	return 0;
-}
-
-/* What a failed restore has left of the target; the client tells its user. */
-static const char *target_state(const struct restore_result *rr,
-				const struct err *err)
-{
-	static const char *const before[] = { "wrong-key", "bad-range",
-					      "bad-target",
-					      "target-too-small" };
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(before); i++)
-		if (!strcmp(err->code, before[i]) && !rr->written_bytes &&
-		    !rr->zero_bytes)
-			return "untouched";
-	return "incomplete";
-}
-
-static json_t *result_json(const struct image *im,
-			   const struct restore_result *rr, uint64_t took_ns)
-{
-	const struct point_meta *m = &im->point.meta;
-	const char *kind = point_kind_name(m->kind);
-
-	return json_pack("{s:o,s:I,s:I,s:o,s:s,s:o,s:I,s:I,s:I,s:I,s:o}",
-			 "volume", ctl_text_json(im->name), "seq",
-			 (json_int_t)m->seq, "epoch", (json_int_t)m->epoch,
-			 "time", ctl_time_json(m->flip_wall_ns), "kind",
-			 kind ? kind : "unknown", "label",
-			 ctl_text_json(m->label), "image_bytes",
-			 (json_int_t)rr->image_bytes, "written_bytes",
-			 (json_int_t)rr->written_bytes, "zero_bytes",
-			 (json_int_t)rr->zero_bytes, "verified_bytes",
-			 (json_int_t)rr->verified_bytes, "seconds",
-			 ctl_seconds_json(took_ns));
 }
 
 static int run(struct restore_call *rc, int fd, json_t **result,
@@ -294,11 +226,13 @@ static int run(struct restore_call *rc, int fd, json_t **result,
 	if (ret < 0) {
 		ctl_call_details(rc->call,
 				 json_pack("{s:s}", "target",
-					   target_state(&rr, err)));
+					   restore_was_untouched(&rr, err) ?
+						   "untouched" :
+						   "incomplete"));
 		return ret;
 	}
-	*result = result_json(im, &rr,
-			      clock_mono_ns(clock_real()) - start_ns);
+	*result = restore_result_json(im, &rr, clock_mono_ns(clock_real()) -
+						       start_ns);
 	log_info("volume %s: point %llu restored to %s", im->name,
 		 (unsigned long long)im->point.meta.seq, rc->a.target);
 	return *result ? 0 : handler_no_memory("restore", err);

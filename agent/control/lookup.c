@@ -10,48 +10,22 @@
 #include <string.h>
 
 #include "control/handlers.h"
+#include "control/stored.h"
 
-struct candidates {
-	const char *name;
-	char list[256];
-};
-
-static int add_candidate(void *arg, const struct volume_info *v)
-{
-	struct candidates *c = arg;
-	size_t n = strlen(c->list);
-
-	if (!strcmp(v->name, c->name))
-		(void)snprintf(c->list + n, sizeof(c->list) - n, "%s%s/%s",
-			       n ? ", " : "", v->source, v->name);
-	return 0;
-}
-
-static int tell_ambiguous(struct store *s, const struct volume_name *name,
-			  struct err *err)
-{
-	struct candidates c = { .name = name->name };
-
-	(void)store_volumes(s, add_candidate, &c);
-	err_set(err, -ENOTUNIQ, "ambiguous", name->name,
-		"several volumes have that name: %s", c.list);
-	err_remedy(err, "name one of them in full");
-	return -ENOTUNIQ;
-}
-
+/* Not there is no error: the caller may know where else to look. */
 static int lookup_stored(struct replica *r, struct lookup *l, struct err *err)
 {
-	const char *source = *l->name.source ? l->name.source : NULL;
-	int ret = store_volume_by_name(replica_store(r), source, l->name.name,
-				       &l->info);
+	struct err mine = ERR_INIT;
+	int ret = stored_find_volume(replica_store(r), &l->name, &l->info,
+				     &mine);
 
-	if (ret == -ENOTUNIQ)
-		return tell_ambiguous(replica_store(r), &l->name, err);
 	if (ret == -ENOENT)
 		return 0;
-	if (ret < 0)
-		return err_sys(err, ret, "store", l->full,
-			       "look it up in the store");
+	if (ret < 0) {
+		if (err)
+			err_copy(err, &mine);
+		return ret;
+	}
 	l->kind = LOOKUP_STORED;
 	(void)snprintf(l->full, sizeof(l->full), "%s/%s", l->info.source,
 		       l->info.name);

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * `points`. They come in parts and may be many: as JSON they are kept in a
+ * nameless file until all have come, since a failure must not follow half an
+ * object.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/checked.h"
+#include "base/cleanup.h"
+#include "client.h"
+#include "output.h"
+
+struct points_args {
+	const char *from;
+};
+
+const struct opt points_opts[] = {
+	{ "--from", OPT_TEXT, offsetof(struct points_args, from), "REPLICA",
+	  "ask this replica" },
+	{ 0 },
+};
+
+struct points_sink {
+	struct output_table *table;	/* NULL: JSON */
+	FILE *spool;
+	bool any;
+};
+
+static void add_row(struct output_table *t, const json_t *p)
+{
+	char text[32];
+
+	output_table_row(t);
+	(void)snprintf(text, sizeof(text), "%lld",
+		       (long long)json_integer_value(
+			       json_object_get(p, "seq")));
+	output_table_cell(t, text);
+	(void)snprintf(text, sizeof(text), "%lld",
+		       (long long)json_integer_value(
+			       json_object_get(p, "epoch")));
+	output_table_cell(t, text);
+	output_table_cell(t, output_text(p, "time"));
+	output_table_cell(t, output_text(p, "received"));
+	output_table_cell(t, output_text(p, "kind"));
+	output_table_cell(t, output_text(p, "state"));
+	output_size(p, "changed_bytes", text);
+	output_table_cell(t, text);
+	output_size(p, "stored_bytes", text);
+	output_table_cell(t, text);
+	output_table_cell(t, output_text(p, "label"));
+}
+
+static int spool_row(struct points_sink *sink, const json_t *p)
+{
+	_cleanup_free_ char *line = ctl_json_line(p);
+
+	if (!line || fprintf(sink->spool, "%s%s", sink->any ? "," : "",
+			     line) < 0)
+		return -EIO;
+	sink->any = true;
+	return 0;
+}
+
+static int take_part(void *arg, const json_t *body, struct err *err)
+{
+	struct points_sink *sink = arg;
+	const json_t *p;
+	size_t i;
+
+	json_array_foreach(json_object_get(body, "points"), i, p) {
+		if (sink->table)
+			add_row(sink->table, p);
+		else if (spool_row(sink, p) < 0)
+			return err_set(err, -EIO, "failed", "points",
+				       "no room for what the daemon answers");
+	}
+	return 0;
+}
+
+/* {"volume":V,"points":[ what was spooled ]} */
+static int print_spool(struct points_sink *sink, const json_t *result)
+{
+	_cleanup_free_ char *volume = NULL;
+	char bytes[65536];
+	size_t n;
+
+	volume = json_dumps(json_object_get(result, "volume"),
+			    JSON_ENCODE_ANY);
+	if (!volume || fflush(sink->spool))
+		return CTL_EXIT_FAILED;
+	rewind(sink->spool);
+	(void)printf("{\"volume\":%s,\"points\":[", volume);
+	while ((n = fread(bytes, 1, sizeof(bytes), sink->spool)) > 0)
+		(void)fwrite(bytes, 1, n, stdout);
+	if (ferror(sink->spool) || puts("]}") < 0)
+		return CTL_EXIT_FAILED;
+	return CTL_EXIT_DONE;
+}
+
+static int open_sink(const struct ctl *ctl, struct points_sink *sink)
+{
+	static const struct output_column columns[] = {
+		{ "POINT", true },   { "EPOCH", true },	  { "TIME", false },
+		{ "RECEIVED", false }, { "KIND", false },  { "STATE", false },
+		{ "CHANGED", true }, { "STORED", true },  { "LABEL", false },
+	};
+
+	if (ctl->json)
+		sink->spool = tmpfile();
+	else
+		sink->table = output_table_new(columns, ARRAY_SIZE(columns));
+	return sink->spool || sink->table ? 0 : -ENOMEM;
+}
+
+int cmd_points(struct ctl *ctl, void *o, char **args, int n_args)
+{
+	const struct points_args *a = o;
+	struct points_sink sink = { 0 };
+	struct client_request rq = {
+		.verb = "points",
+		.patience_ms = CLIENT_LONG_PATIENCE_MS,
+		.part = take_part,
+		.arg = &sink,
+	};
+	struct client_reply reply;
+	struct err err = ERR_INIT;
+	int ret;
+
+	(void)n_args;
+	if (open_sink(ctl, &sink) < 0) {
+		err_set(&err, -ENOMEM, "failed", "points",
+			"no temporary file, or out of memory");
+		return output_failure(ctl->json, &err);
+	}
+	rq.args = json_pack("{s:s,s:s*}", "volume", args[0], "from", a->from);
+	ret = client_call(ctl, &rq, &reply);
+	if (ret < 0)
+		ret = client_failure(ctl, &reply);
+	else if (ctl->json)
+		ret = print_spool(&sink, reply.result);
+	else
+		ret = output_table_end(sink.table);
+	if (sink.spool)
+		(void)fclose(sink.spool);
+	client_reply_free(&reply);
+	return ret;
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * `restore`: reads the command line, opens target and key, has the daemon (or
+ * the store's read side, with --store) write the point, and says plainly what
+ * a failure has left of the target.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/units.h"
+#include "client.h"
+#include "output.h"
+#include "restore_args.h"
+
+struct restore_opts_read {
+	const char *point, *at, *to, *range, *key, *from, *store;
+	bool in_place, no_verify;
+};
+
+#define FIELD(name) offsetof(struct restore_opts_read, name)
+
+const struct opt restore_opts[] = {
+	{ "--point", OPT_TEXT, FIELD(point), "POINT",
+	  "number, EPOCH:NUMBER, label or latest" },
+	{ "--at", OPT_TEXT, FIELD(at), "TIME",
+	  "the newest point no later than this" },
+	{ "--to", OPT_TEXT, FIELD(to), "PATH", "a device or a file" },
+	{ "--range", OPT_TEXT, FIELD(range), "OFF:LEN",
+	  "only these bytes of the volume" },
+	{ "--in-place", OPT_FLAG, FIELD(in_place), NULL,
+	  "write only what differs" },
+	{ "--key", OPT_TEXT, FIELD(key), "FILE", "an exported key" },
+	{ "--from", OPT_TEXT, FIELD(from), "REPLICA", "ask this replica" },
+	{ "--store", OPT_TEXT, FIELD(store), "DIR",
+	  "read this store, without a daemon" },
+	{ "--no-verify", OPT_FLAG, FIELD(no_verify), NULL,
+	  "do not read the target back" },
+	{ 0 },
+};
+
+/* ---- the command line ---- */
+
+static int usage(struct err *err, const char *what, const char *text,
+		 const char *remedy)
+{
+	err_set(err, -EINVAL, "usage", what, "%s", text);
+	err_remedy(err, "%s", remedy);
+	return -EINVAL;
+}
+
+static int parse_range(const char *text, struct restore_request *rq,
+		       struct err *err)
+{
+	static const char remedy[] =
+		"a range is OFF:LEN in multiples of 512 bytes, such as "
+		"1GiB:64MiB";
+	const char *colon = strchr(text, ':');
+	char off[32];
+
+	if (!colon || (size_t)(colon - text) >= sizeof(off))
+		return usage(err, text, "is no range", remedy);
+	memcpy(off, text, (size_t)(colon - text));
+	off[colon - text] = 0;
+	if (size_parse(off, &rq->off_bytes) < 0 ||
+	    size_parse(colon + 1, &rq->len_bytes) < 0 || !rq->len_bytes ||
+	    rq->off_bytes % 512 || rq->len_bytes % 512)
+		return usage(err, text, "is no range", remedy);
+	return 0;
+}
+
+static int parse_point(const struct restore_opts_read *o, const char *arg,
+		       struct restore_request *rq, struct err *err)
+{
+	static const char once[] = "name the point once: VOLUME@POINT, "
+				   "--point or --at";
+	int ret = selector_split(arg, rq->volume, rq->point, err);
+
+	if (ret < 0)
+		return ret;
+	if (o->point && *rq->point)
+		return usage(err, o->point, "the point is named twice", once);
+	if (o->at && (o->point || *rq->point))
+		return usage(err, o->at, "a point and a time at once", once);
+	if (o->point && strlen(o->point) >= sizeof(rq->point))
+		return usage(err, o->point, "is no point", once);
+	if (o->point)
+		strcpy(rq->point, o->point);
+	if (o->at) {
+		ret = selector_parse_time(o->at, clock_wall_ns(clock_real()),
+					  &rq->at_ns, err);
+		if (ret < 0)
+			return ret;
+	}
+	return selector_parse(rq->point, rq->at_ns, &rq->selector, err);
+}
+
+static int parse_request(const struct restore_opts_read *o, const char *arg,
+			 struct restore_request *rq, struct err *err)
+{
+	struct volume_name name;
+	int ret = parse_point(o, arg, rq, err);
+
+	if (!ret)
+		ret = volume_name_parse(rq->volume, &name, err);
+	if (!ret && o->range)
+		ret = parse_range(o->range, rq, err);
+	if (ret < 0)
+		return ret;
+	if (!o->to)
+		return usage(err, "--to", "is missing",
+			     "say where to: --to PATH");
+	if (o->store && o->from)
+		return usage(err, "--from", "goes through a daemon, --store "
+			     "does without", "give one of them");
+	if (o->store && !o->key)
+		return usage(err, "--key", "is missing",
+			     "without a daemon the key comes from --key FILE");
+	rq->from = o->from;
+	rq->store = o->store;
+	rq->in_place = o->in_place;
+	rq->no_verify = o->no_verify;
+	return 0;
+}
+
+static int open_key(const char *path, struct restore_request *rq,
+		    struct err *err)
+{
+	if (!path)
+		return 0;
+	rq->key_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return rq->key_fd < 0 ? err_sys(err, -errno, "bad-key-file", path,
+					"open") :
+				0;
+}
+
+/* ---- through the daemon ---- */
+
+static void show_progress(void *arg, const json_t *body)
+{
+	struct restore_request *rq = arg;
+
+	progress_show(&rq->progress, body);
+}
+
+static json_t *daemon_args(const struct restore_request *rq)
+{
+	json_t *args = json_pack(
+		"{s:s,s:s*,s:b,s:b,s:b,s:o}", "volume", rq->volume, "from",
+		rq->from, "in_place", rq->in_place, "no_verify",
+		rq->no_verify, "has_key", rq->key_fd >= 0, "target",
+		ctl_text_json(rq->target.path));
+
+	if (*rq->point)
+		json_object_set_new(args, "point", json_string(rq->point));
+	if (rq->at_ns)
+		json_object_set_new(args, "at_ns", json_integer(rq->at_ns));
+	if (rq->off_bytes)
+		json_object_set_new(args, "off_bytes",
+				    json_integer((json_int_t)rq->off_bytes));
+	if (rq->len_bytes)
+		json_object_set_new(args, "len_bytes",
+				    json_integer((json_int_t)rq->len_bytes));
+	return args;
+}
+
+static int by_daemon(struct restore_request *rq, struct client_reply *reply,
+		     bool *untouched)
+{
+	const int fds[2] = { rq->target.fd, rq->key_fd };
+	const struct client_request call = {
+		.verb = "restore",
+		.args = daemon_args(rq),
+		.fds = fds,
+		.n_fds = rq->key_fd >= 0 ? 2 : 1,
+		.patience_ms = CLIENT_LONG_PATIENCE_MS,
+		.catch_signals = true,
+		.progress = show_progress,
+		.arg = rq,
+	};
+	int ret = client_call(rq->ctl, &call, reply);
+	const char *target =
+		json_string_value(json_object_get(reply->error, "target"));
+
+	/* The daemon says so, or never got to hear of it. */
+	*untouched = ret < 0 && ((target && !strcmp(target, "untouched")) ||
+				 !strcmp(reply->err.code, "no-daemon"));
+	return ret;
+}
+
+static int by_store(struct restore_request *rq, struct client_reply *reply,
+		    bool *untouched)
+{
+	int ret;
+
+	memset(reply, 0, sizeof(*reply));
+	ret = restore_from_store(rq, &reply->result, untouched, &reply->err);
+	if (ret < 0)
+		reply->exit = (int)ctl_exit_of(&reply->err);
+	return ret;
+}
+
+/* ---- the outcome ---- */
+
+/*
+ * A target that is half of one point and half of something else must not be
+ * taken for either.
+ */
+static int fail(struct restore_request *rq, struct client_reply *reply,
+		bool untouched)
+{
+	json_t *error;
+
+	if (untouched)
+		target_discard(&rq->target);
+	else
+		err_done(&reply->err, "%s is incomplete: do not use it",
+			 rq->target.path);
+	if (!untouched && !*reply->err.remedy)
+		err_remedy(&reply->err, "repeat the restore; with --in-place "
+			   "it writes only what is missing");
+	error = ctl_error_json(&reply->err);
+	json_object_set_new(error, "target",
+			    json_string(untouched ? "untouched" :
+						    "incomplete"));
+	json_decref(reply->error);
+	reply->error = error;
+	return client_failure(rq->ctl, reply);
+}
+
+static int report(const struct restore_request *rq, json_t *result)
+{
+	char whole[24], written[24], took[24];
+
+	json_object_set_new(result, "to", ctl_text_json(rq->target.path));
+	if (rq->ctl->json)
+		return output_json(result);
+	output_size(result, "image_bytes", whole);
+	output_size(result, "written_bytes", written);
+	output_seconds(result, "seconds", took);
+	return printf("%s@%lld of %s restored to %s: %s, %s written%s, %s\n",
+		      output_text(result, "volume"),
+		      (long long)json_integer_value(
+			      json_object_get(result, "seq")),
+		      output_text(result, "time"), rq->target.path, whole,
+		      written, rq->no_verify ? "" : ", read back", took) < 0;
+}
+
+static int run(struct restore_request *rq)
+{
+	struct client_reply reply;
+	bool untouched = false;
+	int ret;
+
+	progress_init(&rq->progress, rq->ctl, "restore");
+	ret = rq->store ? by_store(rq, &reply, &untouched) :
+			  by_daemon(rq, &reply, &untouched);
+	progress_end(&rq->progress);
+	if (ret < 0)
+		ret = fail(rq, &reply, untouched);
+	else
+		ret = report(rq, reply.result);
+	client_reply_free(&reply);
+	return ret;
+}
+
+int cmd_restore(struct ctl *ctl, void *o, char **args, int n_args)
+{
+	const struct restore_opts_read *opts = o;
+	struct restore_request rq = { .ctl = ctl, .key_fd = -1 };
+	struct err err = ERR_INIT;
+	int ret;
+
+	(void)n_args;
+	rq.target.fd = -1;
+	ret = parse_request(opts, args[0], &rq, &err);
+	if (!ret)
+		ret = open_key(opts->key, &rq, &err);
+	if (!ret)
+		ret = target_open(opts->to, &rq.target, &err);
+	ret = ret < 0 ? output_failure(ctl->json, &err) : run(&rq);
+	target_close(&rq.target);
+	if (rq.key_fd >= 0)
+		(void)close(rq.key_fd);
+	return ret;
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Every verb of understudyctl, in the order of its manual. A row without a
+ * function is documented and not done yet; it says so.
+ */
+#include "ctl.h"
+
+#define LATER(name, usage, summary) { name, usage, summary, NULL, 0, 0, NULL }
+
+const struct command commands[] = {
+	{ "doctor", "[DEVICE]", "can this host track, and this device?",
+	  NULL, 0, 1, cmd_doctor },
+	{ "pki init", "[--san NAME]...",
+	  "make a replica's authority and server certificate",
+	  pki_init_opts, 0, 0, cmd_pki_init },
+	{ "pki issue", "NAME --rights LIST --volumes PATTERN --out DIR",
+	  "make a certificate for a source", pki_issue_opts, 1, 1,
+	  cmd_pki_issue },
+	{ "pki list", "", "show the certificates", NULL, 0, 0, cmd_pki_list },
+	{ "pki revoke", "NAME", "revoke a certificate", NULL, 1, 1,
+	  cmd_pki_revoke },
+	{ "status", "[VOLUME] [--watch]", "show volumes, their state and lag",
+	  status_opts, 0, 1, cmd_status },
+	{ "sync", "VOLUME [--label TEXT] [--timeout TIME]",
+	  "take a point now and wait until it is durable", sync_opts, 1, 1,
+	  cmd_sync },
+	{ "points", "VOLUME [--from REPLICA]", "list the recovery points",
+	  points_opts, 1, 1, cmd_points },
+	{ "pause", "[VOLUME]", "stop shipping; tracking goes on", NULL, 0, 1,
+	  cmd_pause },
+	{ "resume", "[VOLUME]", "ship again", NULL, 0, 1, cmd_resume },
+	{ "resync", "VOLUME [--replica REPLICA] --yes NAME",
+	  "compare everything, ship what differs", resync_opts, 1, 1,
+	  cmd_resync },
+	{ "restore",
+	  "VOLUME[@POINT] [--point POINT | --at TIME] --to PATH [--range "
+	  "OFF:LEN] [--in-place] [--key FILE] [--from REPLICA | --store DIR]",
+	  "write a point to a device or file", restore_opts, 1, 1,
+	  cmd_restore },
+	{ "key export", "VOLUME [--to FILE]", "print or save a volume's key",
+	  key_export_opts, 1, 1, cmd_key_export },
+
+	LATER("verify", "VOLUME", "compare replica and device"),
+	LATER("scrub", "VOLUME", "read and check everything stored"),
+	LATER("prune", "VOLUME [--dry-run]", "drop points that are not kept"),
+	LATER("pin", "VOLUME POINT", "keep a point"),
+	LATER("unpin", "VOLUME POINT", "keep it no more"),
+	LATER("remove", "VOLUME --yes NAME", "forget a volume"),
+	LATER("export", "VOLUME [--since POINT] [--point POINT] --to FILE",
+	      "write points to a file"),
+	LATER("import", "FILE", "take them from it"),
+	LATER("attach", "VOLUME [--point POINT | --at TIME] [--rw] [--ttl TIME]",
+	      "show a point as a device"),
+	LATER("detach", "ID", "take it away"),
+	LATER("files", "ls|cat|cp|diff ...", "files out of a point"),
+	LATER("switchover", "VOLUME|GROUP [--plan FILE]",
+	      "change roles, nothing lost"),
+	LATER("failover", "VOLUME|GROUP [--plan FILE] --yes NAME",
+	      "take over from a source that is gone"),
+	LATER("commit", "VOLUME|GROUP", "keep a failover"),
+	LATER("rollback", "VOLUME|GROUP", "undo it"),
+	LATER("reprotect", "VOLUME|GROUP", "replicate back"),
+	LATER("drill", "run|list|show ...", "rehearse a failover"),
+	LATER("why", "VOLUME", "what limits it, in sentences"),
+	LATER("forecast", "DEVICE", "predict lag, bandwidth and space"),
+	LATER("events", "[--follow] [--since TIME]", "what happened"),
+	LATER("key import", "VOLUME", "take an exported key"),
+	LATER("key rotate", "VOLUME", "start a new key"),
+	LATER("store", "check|rebuild-catalog", "repair a store"),
+	{ 0 },
+};
