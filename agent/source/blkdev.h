@@ -44,9 +44,12 @@ struct blkdev {
 
 /*
  * Look at path. 0; -ENODEV (absent: "device-absent"), -ENOTBLK
- * ("not-a-block-device"), other negative errno. Opens dev->fd.
+ * ("not-a-block-device"), other negative errno ("device-unreadable",
+ * "device-changed"). Opens dev->fd; after an error there is nothing to close,
+ * and closing does no harm.
  */
 int blkdev_open(const char *path, struct blkdev *dev, struct err *err);
+/* Only of a struct that blkdev_open filled, or with fd = -1. */
 void blkdev_close(struct blkdev *dev);
 /*
  * Is it still the same device, same diskseq, same size, same range? 0;
@@ -59,18 +62,28 @@ int blkdev_recheck(const struct blkdev *dev, struct err *err);
  * remedy ("bio-based", "zoned", "dax", "multipath-head"...).
  */
 int blkdev_admit(const struct blkdev *dev, struct err *err);
-/* Same identity across reboots (stable parts only)? */
+/* Same identity across reboots? Size and kind must agree, and every name that
+ * both sides know; a name that one side lacks says nothing. */
 bool blkdev_id_same(const struct blkdev_id *a, const struct blkdev_id *b);
 /* What differs, for a message. */
 void blkdev_id_diff(const struct blkdev_id *a, const struct blkdev_id *b,
 		    char *out, unsigned int cap);
 
-/* Is it, or any partition or holder of it, mounted or otherwise in use?
- * 1 with reason, 0, or negative errno. */
+/*
+ * Is it in use: mounted, swap, part of a mapping, under a loop device, held
+ * exclusively? A disk is when one of its partitions is; a partition when its
+ * whole disk is; a regular file when a loop device or swap stands on it. 1 with
+ * reason ("it is mounted on /srv"), 0, or negative errno.
+ */
 int blkdev_in_use(const char *path, char *reason, unsigned int cap);
 /*
- * Does the filesystem that holds dir lie (through partitions, dm slaves, loop
- * backing files) on the disk major:minor? 1, 0, or negative errno.
+ * Does the filesystem that holds dir (or its nearest parent that exists) lie,
+ * through partitions, dm and md slaves, loop backing files, btrfs members and
+ * overlays, on the volume? The volume is partition part of the disk, or the
+ * whole disk when part is the disk's own number or 0:0; another partition of
+ * the same disk does not count. 1, 0, -ENODEV (no such volume), -EOPNOTSUPP
+ * (the filesystem does not say where it lies), -ELOOP, other negative errno:
+ * an error is not a no.
  */
 int blkdev_holds_path(uint32_t disk_major, uint32_t disk_minor,
 		      uint32_t part_major, uint32_t part_minor,

@@ -80,7 +80,7 @@ static int read_state_node(void *arg, const char *state_dir, struct uuid *out)
 static void find_orphan_reason(const struct doctor_env *env,
 			       const struct doctor_pin *pin, char reason[640])
 {
-	struct uuid node;
+	struct uuid node = { 0 };
 	int r;
 
 	r = (env->state_node ? env->state_node : read_state_node)(

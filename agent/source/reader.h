@@ -43,10 +43,13 @@ struct reader_ops {
 	int (*submit)(struct reader *r, struct read_req *req);
 	/*
 	 * One finished request. 0; 1 when none is in flight; -EAGAIN when
-	 * !wait and none is finished. Flushes what is queued.
+	 * !wait and none is finished (or the limit holds them back). Flushes
+	 * what is queued. Any other error: the reader is of no use any more,
+	 * and what is in flight ends with close.
 	 */
 	int (*next)(struct reader *r, bool wait, struct read_req **out);
-	/* Waits for everything in flight, then frees. */
+	/* Waits for everything in flight (at most 30 s without an answer),
+	 * then frees; requests still held become invalid. */
 	void (*close)(struct reader *r);
 };
 
@@ -67,7 +70,11 @@ struct reader_config {
 	struct clock *clock;
 };
 
-/* io_uring, or pread when a ring cannot be had. */
+/*
+ * io_uring, or pread when a ring cannot be had (ENOSYS, EPERM, ENOMEM and the
+ * like). A ring keeps its 16 MiB of buffers in memory. Errors: "bad-range",
+ * "no-memory", "no-io-uring".
+ */
 int reader_open(const struct reader_config *cfg, struct reader **out,
 		struct err *err);
 /* The two, by name. */
