@@ -6,15 +6,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "control/state.h"
 #include "output.h"
 #include "source/doctor.h"
-
-static int state_node(void *arg, const char *state_dir, struct uuid *out)
-{
-	(void)arg;
-	return state_read_node(state_dir, out, NULL);
-}
 
 static void print_check(const struct doctor_check *c)
 {
@@ -58,7 +51,6 @@ static int report(const struct ctl *ctl, const struct doctor_report *r)
 
 int cmd_doctor(struct ctl *ctl, void *o, char **args, int n_args)
 {
-	const struct doctor_env env = { .state_node = state_node };
 	_cleanup_free_ struct doctor_report *r = calloc(1, sizeof(*r));
 	struct err err = ERR_INIT;
 	int ret;
@@ -67,7 +59,7 @@ int cmd_doctor(struct ctl *ctl, void *o, char **args, int n_args)
 	if (!r)
 		ret = -ENOMEM;
 	else
-		ret = doctor_run_env(n_args ? args[0] : NULL, &env, r);
+		ret = doctor_run(n_args ? args[0] : NULL, r);
 	if (ret < 0) {
 		err_sys(&err, ret, "failed", "doctor", "look at this host");
 		return output_failure(ctl->json, &err);
