@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The BPF tracker on a real loop device: which blocks an operation marks, what
+ * survives the process, what counts as a hole. Needs root and BPF.
+ */
+#include "tap.h"
+
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include <linux/falloc.h>
+#include <linux/fs.h>
+
+#include "base/bitmap.h"
+#include "loopdev.h"
+#include "private_bpffs.h"
+#include "source/blkdev.h"
+#include "source/tracker_host.h"
+
+#define MIB (1ULL << 20)
+
+struct rig {
+	struct loopdev loop;
+	struct blkdev dev;
+	struct tracker_host_config hc;
+	struct tracker_host *host;
+	struct tracker *t;
+	struct uuid volume;
+	uint32_t shift;
+	int fd;				/* for the test's writes */
+};
+
+static void attach(struct rig *g)
+{
+	struct err err = ERR_INIT;
+
+	ASSERT_MSG(!tracker_host_open(&g->hc, &g->host, &err), "%s",
+		   err.message);
+	ASSERT_MSG(!tracker_host_add(g->host, &g->volume, &g->dev, g->shift,
+				     &g->t, &err), "%s", err.message);
+}
+
+static void detach(struct rig *g, bool untrack)
+{
+	g->t->ops->close(g->t, untrack);
+	tracker_host_close(g->host, untrack);
+}
+
+static void rig_open(struct rig *g, uint64_t size, uint32_t shift)
+{
+	struct err err = ERR_INIT;
+
+	memset(g, 0, sizeof(*g));
+	g->shift = shift;
+	g->hc.state_dir = "/nonexistent/test";
+	ASSERT_OK(private_bpffs());
+	ASSERT_OK(uuid_new(rnd_system(), &g->hc.node));
+	ASSERT_OK(uuid_new(rnd_system(), &g->volume));
+	ASSERT_OK(loopdev_open(&g->loop, size));
+	ASSERT_MSG(!blkdev_open(g->loop.path, &g->dev, &err), "%s",
+		   err.message);
+	attach(g);
+	g->fd = open(g->loop.path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	ASSERT_GE(g->fd, 0);
+}
+
+static void rig_close(struct rig *g)
+{
+	close(g->fd);
+	detach(g, true);
+	blkdev_close(&g->dev);
+	loopdev_close(&g->loop);
+}
+
+static void write_at(struct rig *g, uint64_t off, uint64_t len)
+{
+	void *buf = NULL;
+
+	ASSERT_OK(posix_memalign(&buf, 4096, len));
+	memset(buf, 0x5a, len);
+	ASSERT_INT(pwrite(g->fd, buf, len, (off_t)off), (ssize_t)len);
+	free(buf);
+}
+
+/* Collects what was marked since the last time. */
+static void collect(struct rig *g, struct bitmap *fresh)
+{
+	struct bitmap carried;
+	struct err err = ERR_INIT;
+
+	ASSERT_OK(bitmap_init(fresh, g->t->n_blocks));
+	ASSERT_OK(bitmap_init(&carried, g->t->n_blocks));
+	ASSERT_OK(g->t->ops->flip(g->t, &err));
+	ASSERT_OK(g->t->ops->collect(g->t, fresh, &carried, &err));
+	bitmap_free(&carried);
+}
+
+/* Exactly blocks [first, first + count) were marked. */
+static void expect_marked(struct rig *g, uint64_t first, uint64_t count)
+{
+	struct bitmap fresh;
+	uint64_t b;
+
+	collect(g, &fresh);
+	for (b = first; b < first + count; b++)
+		ASSERT_MSG(bitmap_test(&fresh, b), "block %" PRIu64
+			   " not marked", b);
+	EXPECT_U64(fresh.n_set, count);
+	bitmap_free(&fresh);
+}
+
+TEST(a_write_marks_its_blocks_and_no_others)
+{
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	expect_marked(&g, 0, 0);
+	write_at(&g, 8 * 4096, 4096);
+	expect_marked(&g, 8, 1);
+	write_at(&g, 63 * 4096, 3 * 4096);	/* crosses a leaf word */
+	expect_marked(&g, 63, 3);
+	write_at(&g, 100 * 4096 + 512, 512);	/* a part of a block */
+	expect_marked(&g, 100, 1);
+	write_at(&g, 200 * 4096 - 512, 1024);	/* parts of two */
+	expect_marked(&g, 199, 2);
+	write_at(&g, 64 * MIB - 4096, 4096);	/* the last one */
+	expect_marked(&g, 64 * MIB / 4096 - 1, 1);
+	write_at(&g, 0, 4 * MIB);		/* several requests */
+	expect_marked(&g, 0, 1024);
+	expect_marked(&g, 0, 0);
+	rig_close(&g);
+}
+
+TEST(discard_and_write_zeroes_mark_what_they_change)
+{
+	uint64_t range[2] = { 5 * MIB, 2 * MIB };
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	ASSERT_OK(ioctl(g.fd, BLKDISCARD, range));
+	expect_marked(&g, 5 * 256, 2 * 256);
+	ASSERT_OK(ioctl(g.fd, BLKZEROOUT, range));
+	expect_marked(&g, 5 * 256, 2 * 256);
+	ASSERT_OK(fallocate(g.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			    9 * MIB, MIB));
+	expect_marked(&g, 9 * 256, 256);
+	rig_close(&g);
+}
+
+TEST(a_request_of_gigabytes_marks_every_block)
+{
+	uint64_t range[2] = { 0, 8ULL << 30 };
+	struct rig g;
+
+	rig_open(&g, 8ULL << 30, 12);
+	ASSERT_OK(ioctl(g.fd, BLKDISCARD, range));
+	expect_marked(&g, 0, (8ULL << 30) / 4096);
+	rig_close(&g);
+}
+
+TEST(a_large_granularity_marks_whole_blocks)
+{
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 20);
+	write_at(&g, 3 * MIB + 4096, 4096);
+	expect_marked(&g, 3, 1);
+	write_at(&g, 5 * MIB - 4096, 8192);
+	expect_marked(&g, 4, 2);
+	rig_close(&g);
+}
+
+TEST(reads_mark_nothing)
+{
+	void *buf = NULL;
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	ASSERT_OK(posix_memalign(&buf, 4096, MIB));
+	ASSERT_INT(pread(g.fd, buf, MIB, 0), (ssize_t)MIB);
+	expect_marked(&g, 0, 0);
+	free(buf);
+	rig_close(&g);
+}
+
+TEST(a_generation_keeps_what_is_written_after_the_flip)
+{
+	struct err err = ERR_INIT;
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	ASSERT_OK(g.t->ops->flip(g.t, &err));
+	EXPECT_FALSE(g.t->ops->is_redirtied(g.t, 7));
+	write_at(&g, 7 * 4096, 4096);
+	EXPECT_TRUE(g.t->ops->is_redirtied(g.t, 7));
+	EXPECT_FALSE(g.t->ops->is_redirtied(g.t, 8));
+	expect_marked(&g, 7, 1);
+	rig_close(&g);
+}
+
+TEST(tracking_goes_on_without_the_process_and_is_adopted)
+{
+	struct bitmap pending;
+	struct err err = ERR_INIT;
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	write_at(&g, 10 * 4096, 4096);
+	expect_marked(&g, 10, 1);	/* collected, never acknowledged */
+	detach(&g, false);
+	write_at(&g, 20 * 4096, 4096);	/* nobody is there */
+	attach(&g);
+	ASSERT_TRUE(g.t->adopted);
+	ASSERT_OK(bitmap_init(&pending, g.t->n_blocks));
+	ASSERT_OK(g.t->ops->adopt(g.t, &pending, &err));
+	EXPECT_TRUE(bitmap_test(&pending, 10));
+	EXPECT_U64(pending.n_set, 1);
+	expect_marked(&g, 20, 1);
+	bitmap_free(&pending);
+	rig_close(&g);
+}
+
+TEST(acknowledged_blocks_leave_pending)
+{
+	struct bitmap pending;
+	struct err err = ERR_INIT;
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	write_at(&g, 64 * 4096, 2 * 4096);
+	expect_marked(&g, 64, 2);
+	g.t->ops->pending_clear(g.t, 1, 1);	/* block 64 */
+	detach(&g, false);
+	attach(&g);
+	ASSERT_OK(bitmap_init(&pending, g.t->n_blocks));
+	ASSERT_OK(g.t->ops->adopt(g.t, &pending, &err));
+	EXPECT_U64(pending.n_set, 1);
+	EXPECT_TRUE(bitmap_test(&pending, 65));
+	bitmap_free(&pending);
+	rig_close(&g);
+}
+
+TEST(an_upgrade_exchanges_the_programs_and_loses_nothing)
+{
+	struct bitmap pending;
+	struct err err = ERR_INIT;
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	write_at(&g, 10 * 4096, 4096);
+	detach(&g, false);
+	write_at(&g, 11 * 4096, 4096);
+	g.hc.window_turns = 3;		/* another program by its tag */
+	attach(&g);
+	ASSERT_TRUE(g.t->adopted);
+	write_at(&g, 12 * 4096, 4096);
+	ASSERT_OK(bitmap_init(&pending, g.t->n_blocks));
+	ASSERT_OK(g.t->ops->adopt(g.t, &pending, &err));
+	expect_marked(&g, 10, 3);
+	bitmap_free(&pending);
+	rig_close(&g);
+}
+
+TEST(pins_removed_behind_our_back_are_a_hole)
+{
+	char cmd[256], node[UUID_TEXT_SIZE];
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	uuid_format(&g.hc.node, node);
+	detach(&g, false);
+	(void)snprintf(cmd, sizeof(cmd),
+		       "rm /sys/fs/bpf/understudy-%s/link_issue", node);
+	ASSERT_OK(system(cmd));
+	attach(&g);
+	EXPECT_FALSE(g.t->adopted);
+	rig_close(&g);
+}
+
+TEST(another_shape_is_not_adopted)
+{
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	detach(&g, false);
+	g.shift = 13;
+	attach(&g);
+	EXPECT_FALSE(g.t->adopted);
+	rig_close(&g);
+}
+
+TEST(untracking_leaves_no_pin)
+{
+	char dir[256], node[UUID_TEXT_SIZE];
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	uuid_format(&g.hc.node, node);
+	(void)snprintf(dir, sizeof(dir), "/sys/fs/bpf/understudy-%s", node);
+	EXPECT_OK(access(dir, F_OK));
+	rig_close(&g);
+	EXPECT_NE(access(dir, F_OK), 0);
+}
+
+TEST(a_healthy_tracker_reports_no_loss)
+{
+	struct tracker_losses lost;
+	struct err err = ERR_INIT;
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	write_at(&g, 0, MIB);
+	ASSERT_OK(g.t->ops->losses(g.t, &lost, &err));
+	EXPECT_U64(lost.issue_misses, 0);
+	EXPECT_U64(lost.slot_overflows, 0);
+	EXPECT_U64(lost.map_errors, 0);
+	EXPECT_U64(lost.other_disk, 0);
+	EXPECT_FALSE(lost.detached);
+	memset(&lost, 0, sizeof(lost));
+	ASSERT_OK(g.t->ops->stats(g.t, &lost));
+	EXPECT_U64(lost.sectors, MIB / 512);
+	rig_close(&g);
+}
+
+TEST(granularity_grows_until_the_bitmaps_fit)
+{
+	EXPECT_INT(tracker_block_shift(1ULL << 30, 128 * MIB), 12);
+	EXPECT_INT(tracker_block_shift(64ULL << 40, 128 * MIB), 20);
+	EXPECT_INT(tracker_block_shift(1ULL << 60, MIB), 0);
+}
