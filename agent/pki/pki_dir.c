@@ -64,6 +64,16 @@ static int load_ca(struct pki_dir *d, struct err *err)
 	return d->ca ? 0 : pki_openssl_err(err, d->path, "read ca.pem");
 }
 
+/* OpenSSL's own would ask on the terminal. */
+static int no_passphrase(char *buf, int size, int rwflag, void *u)
+{
+	(void)buf;
+	(void)size;
+	(void)rwflag;
+	(void)u;
+	return -1;
+}
+
 EVP_PKEY *pki_load_key(const struct pki_dir *d, const char *name,
 		       struct err *err)
 {
@@ -75,7 +85,8 @@ EVP_PKEY *pki_load_key(const struct pki_dir *d, const char *name,
 	if (load_pem(d, name, &text, &len, err))
 		return NULL;
 	bio = BIO_new_mem_buf(text, (int)len);
-	key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+	key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) :
+		    NULL;
 	OPENSSL_cleanse(text, len);
 	if (!key)
 		(void)pki_openssl_err(err, d->path, "read the private key");
