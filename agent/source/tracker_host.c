@@ -34,6 +34,7 @@
 
 #define DEFAULT_BPFFS "/sys/fs/bpf"
 
+__attribute__((format(printf, 2, 0)))
 static int print_libbpf(enum libbpf_print_level level, const char *fmt,
 			va_list ap)
 {

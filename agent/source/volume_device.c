@@ -188,8 +188,19 @@ void volume_device_drop(struct volume *v, bool untrack)
 	v->dev_open = false;
 }
 
+/*
+ * virtio-blk's only commands beside reads and writes ask for the serial number
+ * or report zones (its SCSI passthrough went with Linux 5.13), and merely
+ * reading a sysfs attribute sends one. Elsewhere a command may write.
+ */
+static bool passthrough_is_harmless(const struct volume *v)
+{
+	return !strcmp(v->dev.id.kind, "virtio");
+}
+
 /* The loss that makes a cut impossible, named; NULL when there is none. */
-static const char *fatal_loss(const struct tracker_losses *l)
+static const char *fatal_loss(const struct volume *v,
+			      const struct tracker_losses *l)
 {
 	if (l->detached)
 		return "tracker-detached";
@@ -201,7 +212,7 @@ static const char *fatal_loss(const struct tracker_losses *l)
 		return "slots-exhausted";
 	if (l->walk_overflows)
 		return "discard-unknown";
-	if (l->passthrough)
+	if (l->passthrough && !passthrough_is_harmless(v))
 		return "passthrough";
 	if (l->other_disk)
 		return "device-changed";
@@ -224,7 +235,7 @@ int volume_device_verify(struct volume *v, struct err *err)
 	r = v->tracker->ops->losses(v->tracker, &lost, err);
 	if (r)
 		return r;
-	loss = fatal_loss(&lost);
+	loss = fatal_loss(v, &lost);
 	if (!loss)
 		return 0;
 	err_set(&why, -ESTALE, loss, v->cfg.name,
