@@ -35,6 +35,7 @@ struct sync_waiter {
 	struct sync_waiter *next;
 	const char *label;
 	bool taken;			/* by the attempt under way */
+	uint64_t seq;			/* of the commit that will answer; 0 */
 	bool done;
 	int result;
 	struct sync_result point;

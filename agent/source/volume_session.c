@@ -249,13 +249,15 @@ static void show_point(struct volume *v, const struct acked *a)
 	v->shown.points++;
 }
 
+/* Those whose own attempt made this point: an earlier one's flip may have been
+ * before their wish. */
 static void finish_waiters(struct volume *v, const struct acked *a)
 {
 	LOCK_SCOPE(&v->lock);
 	struct sync_waiter **p = &v->waiters, *w;
 
 	while ((w = *p)) {
-		if (!w->taken) {
+		if (w->seq != a->seq) {
 			p = &w->next;
 			continue;
 		}

@@ -82,8 +82,11 @@ static int wait_until(struct volume *v, uint64_t when, struct err *err)
 
 /* ---- waiters ---- */
 
-/* Waiters of now get the point of the attempt that begins now: its flips are
- * all later than their wish. */
+/*
+ * Waiters of now get the point of the attempt that begins now: its flips are
+ * all later than their wish. A point has one label: who wants another waits
+ * for the next.
+ */
 static bool take_waiters(struct volume *v, char label[STORE_LABEL_MAX + 1])
 {
 	LOCK_SCOPE(&v->lock);
@@ -92,9 +95,11 @@ static bool take_waiters(struct volume *v, char label[STORE_LABEL_MAX + 1])
 
 	label[0] = '\0';
 	for (w = v->waiters; w; w = w->next) {
+		if (w->label && label[0] && strcmp(w->label, label))
+			continue;
 		w->taken = true;
 		any = true;
-		if (w->label && !label[0])
+		if (w->label)
 			(void)snprintf(label, STORE_LABEL_MAX + 1, "%s",
 				       w->label);
 	}
@@ -106,8 +111,20 @@ static void untake_waiters(struct volume *v)
 	LOCK_SCOPE(&v->lock);
 	struct sync_waiter *w;
 
-	for (w = v->waiters; w; w = w->next)
+	for (w = v->waiters; w; w = w->next) {
 		w->taken = false;
+		w->seq = 0;
+	}
+}
+
+static void promise_waiters(struct volume *v, uint64_t seq)
+{
+	LOCK_SCOPE(&v->lock);
+	struct sync_waiter *w;
+
+	for (w = v->waiters; w; w = w->next)
+		if (w->taken)
+			w->seq = seq;
 }
 
 static bool has_waiters(struct volume *v)
@@ -245,6 +262,7 @@ static int commit(struct volume *v, const struct cut_round *round,
 	r = ship_commit(v->ship, &c, err);
 	if (r)
 		return r;
+	promise_waiters(v, c.seq);
 	cut_committed(v->cut);
 	v->is_outstanding = true;
 	v->leftover = false;
