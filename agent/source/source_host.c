@@ -4,7 +4,9 @@
  * whatever the number of volumes. Any thread. When the last user leaves, the
  * host is closed; its pins stay unless tracking was to end.
  */
+#include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 #include "base/cleanup.h"
 #include "source/volume_internal.h"
@@ -41,4 +43,30 @@ void source_host_put(bool untrack)
 		return;
 	tracker_host_close(host, untrack);
 	host = NULL;
+}
+
+int volume_forget_others(const struct source_env *env,
+			 struct volume *const *keep, int n, struct err *err)
+{
+	_cleanup_free_ struct uuid *ids = NULL;
+	struct tracker_host *h;
+	int i, r;
+
+	if (!n) {
+		LOCK_SCOPE(&host_lock);
+
+		r = host ? 0 : tracker_host_unpin(&env->node, NULL, err);
+		return r == -ENOENT ? 0 : r;
+	}
+	ids = calloc((size_t)n, sizeof(*ids));
+	if (!ids)
+		return err_sys(err, -ENOMEM, "no-memory", "tracker", "forget");
+	for (i = 0; i < n; i++)
+		ids[i] = keep[i]->vs.uuid;
+	r = source_host_get(env, &h, err);
+	if (r)
+		return r;
+	tracker_host_retain(h, ids, n);
+	source_host_put(false);
+	return 0;
 }

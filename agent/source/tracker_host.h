@@ -45,6 +45,10 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 		     const struct blkdev *dev, uint32_t block_shift,
 		     struct tracker **out, struct err *err);
 
+/* Ends the tracking of every volume that is not among keep[n]. */
+void tracker_host_retain(struct tracker_host *h, const struct uuid *keep,
+			 int n);
+
 /* The smallest log2(block bytes), from 12, for which all bitmaps of a volume
  * fit memory_bytes; 0 when even the largest does not. */
 uint32_t tracker_block_shift(uint64_t size_bytes, uint64_t memory_bytes);

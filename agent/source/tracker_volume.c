@@ -514,6 +514,24 @@ static int self_test(struct volume_tracker *vt, const struct blkdev *dev,
 	return 0;
 }
 
+void tracker_host_retain(struct tracker_host *h, const struct uuid *keep,
+			 int n)
+{
+	LOCK_SCOPE(&h->lock);
+	uint32_t i;
+	int k;
+
+	for (i = 0; i < US_MAX_VOLUMES; i++) {
+		if (!h->volumes[i].used)
+			continue;
+		for (k = 0; k < n; k++)
+			if (!memcmp(h->volumes[i].uuid, keep[k].b, 16))
+				break;
+		if (k == n)
+			entry_drop(h, i);
+	}
+}
+
 int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 		     const struct blkdev *dev, uint32_t block_shift,
 		     struct tracker **out, struct err *err)

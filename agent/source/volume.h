@@ -99,6 +99,13 @@ struct sync_result {
 struct volume;
 
 /*
+ * Ends the tracking of volumes of this state that are not among keep[n] (they
+ * left the configuration while no daemon ran). Volumes that were started go on.
+ */
+int volume_forget_others(const struct source_env *env,
+			 struct volume *const *keep, int n, struct err *err);
+
+/*
  * Starts the worker; a device that is absent, changed or refused is a state,
  * not an error here. Errors: the state directory cannot be used, out of memory.
  */
