@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The sending half of a session: who may push which volume, and how points
- * reach the store.
+ * reach the store. What belongs to the protocol (order, ranges, whole units,
+ * the epoch and size that were opened) the serve machine has checked before.
  *
  * Invariants: a volume's name is the certificate's name and the name it was
  * first pushed under, for life. Nothing is acknowledged but what
@@ -227,9 +228,6 @@ static int take_volume(struct session *s, const struct wire_volume_open *o,
 			       "look at the volume");
 	}
 	push->volume = o->uuid;
-	push->size_bytes = o->size_bytes;
-	push->n_blocks = div_up_u64(o->size_bytes, US_BLOCK_BYTES);
-	push->epoch = o->epoch;
 	push->seq = info->has_point ? info->newest.meta.seq : 0;
 	return 0;
 }
@@ -285,7 +283,7 @@ static int store_failed(struct session *s, int r, const struct err *err,
 			const char *what)
 {
 	bool fenced = atomic_load(&s->peer->stop) == STOP_SUPERSEDED ||
-		      (r == -ESTALE && !strcmp(err->code, "superseded"));
+		      (r == -ESTALE && !strcmp(err->code, "fenced"));
 
 	if (fenced)
 		return err_set(&s->err, -ESTALE, "superseded",
@@ -314,33 +312,10 @@ int push_point_begin(struct session *s, const struct delta *d)
 
 	if (!push->writer)
 		return no_volume(s);
-	if (!uuid_equal(&d->volume, &push->volume) || d->epoch != push->epoch)
-		return err_set(&s->err, -EPROTO, "protocol", push->full_name,
-			       "the point is another volume's or epoch's");
 	r = store_writer_begin(push->writer, d, &push->delta_index, &err);
 	if (r < 0)
 		return store_failed(s, r, &err, "begin a point");
 	push->has_delta = true;
-	return 0;
-}
-
-/* Units end where the volume does. */
-static int check_units(struct session *s, const uint8_t *p, size_t n)
-{
-	struct unit_view u;
-
-	while (n) {
-		if (unit_parse(p, n, &u) < 0)
-			return err_set(&s->err, -EPROTO, "protocol",
-				       s->push.full_name, "not a unit");
-		if (!range_inside(u.first, u.count, s->push.n_blocks))
-			return err_set(&s->err, -EPROTO, "out-of-range",
-				       s->push.full_name,
-				       "a unit lies outside the volume: block=%"
-				       PRIu64 " count=%u", u.first, u.count);
-		p += u.total_bytes;
-		n -= u.total_bytes;
-	}
 	return 0;
 }
 
@@ -352,9 +327,6 @@ int push_units(struct session *s, const uint8_t *p, size_t n)
 
 	if (!push->writer || !push->has_delta)
 		return no_volume(s);
-	r = check_units(s, p, n);
-	if (r < 0)
-		return r;
 	r = store_writer_units(push->writer, push->delta_index, p, n, &err);
 	return r < 0 ? store_failed(s, r, &err, "stage units") : 0;
 }
@@ -367,13 +339,9 @@ int push_fp_query(struct session *s, uint64_t first, uint32_t count)
 
 	if (!push->writer)
 		return no_volume(s);
-	if (count > WIRE_MAX_FP_BLOCKS ||
-	    !range_inside(first, count, push->n_blocks)) {
-		err_set(&err, -EINVAL, "out-of-range", push->full_name,
-			"fingerprints: outside the volume: block=%" PRIu64
-			" count=%u", first, count);
-		return session_answer_error(s, &err);
-	}
+	if (count > WIRE_MAX_FP_BLOCKS)
+		return err_set(&s->err, -EPROTO, "protocol", push->full_name,
+			       "too many fingerprints at once");
 	if (!push->fps)
 		push->fps = calloc(WIRE_MAX_FP_BLOCKS, sizeof(*push->fps));
 	if (!push->fps)
@@ -386,16 +354,16 @@ int push_fp_query(struct session *s, uint64_t first, uint32_t count)
 					     (const uint8_t *)push->fps));
 }
 
+static int bad_clock(struct session *s, int64_t wall_ns)
+{
+	return err_set(&s->err, -EPROTO, "bad-clock", s->push.full_name,
+		       "the point's time cannot be: %" PRId64, wall_ns);
+}
+
 static int check_commit(struct session *s, const struct wire_commit *c)
 {
-	if (c->epoch != s->push.epoch || c->size_bytes != s->push.size_bytes)
-		return err_set(&s->err, -EPROTO, "protocol", s->push.full_name,
-			       "the point has another epoch or size than the "
-			       "volume that was opened");
 	if (!wall_is_sane(c->flip_wall_ns))
-		return err_set(&s->err, -EPROTO, "bad-clock", s->push.full_name,
-			       "the point's time cannot be: %" PRId64,
-			       c->flip_wall_ns);
+		return bad_clock(s, c->flip_wall_ns);
 	if (c->kind > POINT_FINAL)
 		return err_set(&s->err, -EPROTO, "protocol", s->push.full_name,
 			       "the point is of no known kind: %u", c->kind);
@@ -451,11 +419,8 @@ int push_confirm(struct session *s, const struct serve_event *ev)
 {
 	if (!s->push.writer)
 		return no_volume(s);
-	if (!wall_is_sane(ev->wall_ns) || ev->epoch != s->push.epoch ||
-	    ev->seq != s->push.seq || !ev->seq)
-		return err_set(&s->err, -EPROTO, "protocol", s->push.full_name,
-			       "not a confirmation of the newest point: %"
-			       PRIu64 ":%" PRIu64, ev->epoch, ev->seq);
+	if (!wall_is_sane(ev->wall_ns))
+		return bad_clock(s, ev->wall_ns);
 	record_confirmed(s->r, &s->push.volume, ev->epoch, ev->seq,
 			 ev->wall_ns);
 	return 0;

@@ -234,7 +234,7 @@ static int free_slot(const struct session *s)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(s->views); i++)
-		if (!s->views[i].view)
+		if (!s->views[i])
 			return (int)i;
 	return -EMFILE;
 }
@@ -245,7 +245,7 @@ static int open_view(struct session *s, const struct wire_view_open *o,
 	int slot = free_slot(s), r;
 	struct point_info point;
 	struct volume_info v;
-	struct open_view *ov;
+	struct view *view;
 
 	if (slot < 0)
 		return err_set(err, slot, "too-many", "view",
@@ -257,20 +257,17 @@ static int open_view(struct session *s, const struct wire_view_open *o,
 	r = find_point(s, &v, o, &point);
 	if (r < 0)
 		return tell_no_point(&v, o, r, err);
-	ov = &s->views[slot];
 	r = view_open(s->r->store, &v.uuid, point.meta.epoch, point.meta.seq,
-		      &ov->view, err);
-	if (r < 0) {
-		ov->view = NULL;
+		      &view, err);
+	if (r < 0)
 		return err_sys(err, r, "store-failed", v.name, "open a view");
-	}
-	ov->n_blocks = div_up_u64(point.meta.size_bytes, US_BLOCK_BYTES);
+	s->views[slot] = view;
 	*state = (struct wire_view_state){
 		.handle = (uint32_t)slot + 1, .volume = v.uuid,
 	};
 	snprintf(state->source, sizeof(state->source), "%s", v.source);
 	snprintf(state->name, sizeof(state->name), "%s", v.name);
-	point_to_wire(view_point(ov->view), &state->point);
+	point_to_wire(view_point(view), &state->point);
 	return 0;
 }
 
@@ -284,10 +281,10 @@ int read_view_open(struct session *s, const struct wire_view_open *o)
 	return session_answered(s, serve_view(s->serve, &state));
 }
 
-static struct open_view *view_of(struct session *s, uint32_t handle)
+/* The slot of a handle; the serve machine knows those it gave out. */
+static struct view **view_of(struct session *s, uint32_t handle)
 {
-	if (!handle || handle > ARRAY_SIZE(s->views) ||
-	    !s->views[handle - 1].view)
+	if (!handle || handle > ARRAY_SIZE(s->views) || !s->views[handle - 1])
 		return NULL;
 	return &s->views[handle - 1];
 }
@@ -313,17 +310,14 @@ static int send_piece(void *arg, const struct view_piece *p)
 int read_view_read(struct session *s, uint32_t handle, uint64_t first,
 		   uint32_t count)
 {
-	struct open_view *ov = view_of(s, handle);
+	struct view **view = view_of(s, handle);
 	struct err err = ERR_INIT;
 	int r;
 
-	if (!ov || !range_inside(first, count, ov->n_blocks)) {
-		err_set(&err, -EINVAL, "out-of-range", s->conn->peer_name,
-			"read: no such view, or outside of it: block=%" PRIu64
-			" count=%u", first, count);
-		return session_answer_error(s, &err);
-	}
-	r = view_walk(ov->view, first, count, send_piece, s, &err);
+	if (!view)
+		return err_set(&s->err, -EPROTO, "protocol",
+			       s->conn->peer_name, "no such view");
+	r = view_walk(*view, first, count, send_piece, s, &err);
 	if (r == WALK_SESSION_FAILED)
 		return s->err.num;
 	if (r < 0) {
@@ -336,12 +330,10 @@ int read_view_read(struct session *s, uint32_t handle, uint64_t first,
 
 int read_view_close(struct session *s, uint32_t handle)
 {
-	struct open_view *ov = view_of(s, handle);
+	struct view **view = view_of(s, handle);
 
-	if (ov) {
-		view_close(ov->view);
-		ov->view = NULL;
-	}
+	if (view)
+		view_close(TAKE_PTR(*view));
 	return 0;
 }
 

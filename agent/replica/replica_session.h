@@ -24,17 +24,10 @@ struct push {				/* role sender */
 	struct store_writer *writer;	/* NULL: no volume is open */
 	struct uuid volume;
 	char full_name[132];
-	uint64_t size_bytes, n_blocks;
-	uint64_t epoch;
 	uint64_t seq;			/* newest committed point; 0: none */
 	uint32_t delta_index;
 	bool has_delta;
 	struct fp *fps;			/* WIRE_MAX_FP_BLOCKS, once needed */
-};
-
-struct open_view {
-	struct view *view;		/* NULL: free slot */
-	uint64_t n_blocks;
 };
 
 struct session {
@@ -51,7 +44,7 @@ struct session {
 	uint64_t started_ns, last_rx_ns, last_tx_ns;
 	uint8_t *in;
 	struct push push;
-	struct open_view views[WIRE_MAX_VIEWS];	/* handle = index + 1 */
+	struct view *views[WIRE_MAX_VIEWS];	/* handle = index + 1 */
 	struct err err;
 };
 

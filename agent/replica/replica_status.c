@@ -176,7 +176,7 @@ static uint64_t lag_ns(struct replica *r, const struct volume_record *rec,
 static const char *state_of(const struct volume_record *rec,
 			    const struct volume_info *info)
 {
-	if (info->has_point && info->newest.damaged)
+	if (info->damaged)
 		return "damaged";
 	if (rec->full)
 		return "full";
@@ -191,7 +191,7 @@ static void tell_reason(struct replica_volume_status *out,
 	if (!strcmp(out->state, "damaged")) {
 		snprintf(out->reason, sizeof(out->reason), "damaged");
 		snprintf(out->message, sizeof(out->message),
-			 "the newest point cannot be read in full");
+			 "a segment that points need is missing or too short");
 		return;
 	}
 	snprintf(out->reason, sizeof(out->reason), "%s", rec->code);
