@@ -212,9 +212,11 @@ int cmdline_parse(int argc, char **argv, struct ctl *ctl, struct cmdline *out,
 	for (i = 1; i < argc && ret >= 0; i++) {
 		const char *arg = argv[i];
 
-		if (ctl->help || ctl->version || !is_judged(out))
+		if (ctl->help || ctl->version)
 			break;
-		if (!words_only && !strcmp(arg, "--"))
+		if (!is_judged(out))
+			ctl->help = !strcmp(arg, "--help");
+		else if (!words_only && !strcmp(arg, "--"))
 			words_only = true;
 		else if (!words_only && !strcmp(arg, "-h"))
 			ctl->help = true;
