@@ -93,8 +93,8 @@ daemon_stop()
 	local pid=${DAEMON[$1]:-}
 
 	[ -n "$pid" ] || return 0
-	kill -"${2:-TERM}" "$pid" 2>/dev/null
-	wait "$pid" 2>/dev/null
+	kill -"${2:-TERM}" "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
 	unset "DAEMON[$1]"
 }
 
