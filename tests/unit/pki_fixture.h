@@ -35,7 +35,34 @@ static void scratch_remove(void)
 			   FTW_DEPTH | FTW_PHYS);
 }
 
-/* A fresh directory; ASSERT_ ends a test by exit(3), so this one runs then. */
+/*
+ * Waits in a process of its own until the test is gone, by whatever way, and
+ * then removes the directory: the read ends when the test's end is closed.
+ */
+static void scratch_guard(void)
+{
+	int fds[2];
+	pid_t pid;
+	char byte;
+
+	ASSERT_OK(pipe2(fds, O_CLOEXEC));
+	(void)fflush(stdout);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (pid) {
+		(void)close(fds[0]);
+		return;
+	}
+	(void)close(fds[1]);
+	(void)prctl(PR_SET_PDEATHSIG, 0);
+	(void)alarm(0);
+	while (read(fds[0], &byte, 1) < 0 && errno == EINTR)
+		;
+	scratch_remove();
+	_exit(0);
+}
+
+/* A fresh directory. Call it first while there is one thread. */
 __attribute__((unused)) static const char *scratch(void)
 {
 	const char *base = getenv("TMPDIR");
@@ -48,7 +75,7 @@ __attribute__((unused)) static const char *scratch(void)
 	(void)snprintf(scratch_path, sizeof(scratch_path), "%s/us-pki.XXXXXX",
 		       base ? base : "/tmp");
 	ASSERT_NOT_NULL(mkdtemp(scratch_path));
-	ASSERT_OK(atexit(scratch_remove));
+	scratch_guard();
 	return scratch_path;
 }
 

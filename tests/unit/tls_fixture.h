@@ -161,4 +161,43 @@ __attribute__((unused)) static void tls_pair(struct tls_identity *server,
 	*dialled = f.conn;
 }
 
+/* ---- both kinds of ends, for what holds for both ---- */
+
+__attribute__((unused)) static void tls_ends(struct conn **accepted,
+					     struct conn **dialled)
+{
+	struct tls_identity *server = made_identity("server", &recipe_server);
+	struct tls_identity *peer = made_identity("peer", &recipe_peer);
+
+	tls_pair(server, peer, accepted, dialled);
+	tls_identity_free(server);
+	tls_identity_free(peer);
+}
+
+__attribute__((unused)) static void plain_ends(struct conn **a,
+					       struct conn **b)
+{
+	ASSERT_OK(conn_pair(a, b));
+}
+
+typedef void maker(struct conn **, struct conn **);
+
+__attribute__((unused)) static maker *const makers[] = { tls_ends, plain_ends };
+
+/* Until not one byte more is taken. */
+__attribute__((unused)) static uint64_t fill_up(struct conn *c, uint8_t *p,
+						size_t n)
+{
+	uint64_t total = 0;
+
+	for (;;) {
+		int64_t put = conn_write(c, p, n, 0);
+
+		if (put == -EAGAIN)
+			return total;
+		ASSERT_GT(put, 0);
+		total += (uint64_t)put;
+	}
+}
+
 #endif
