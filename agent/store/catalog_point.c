@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The catalog's rows of points and parts. What one commit adds goes in as one
+ * transaction, so that after a crash the catalog is as of some commit and
+ * never half of one. Walks fetch a page of rows at a time and call back
+ * without the lock: a slow reader must not hold up commits.
+ *
+ * Any thread.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/cleanup.h"
+#include "store/catalog.h"
+#include "store/catalog_sql.h"
+
+#define POINTS_PER_PAGE 256U
+
+static int get_point(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
+		     struct cat_point *p, struct err *err)
+{
+	struct point_info *i = &p->info;
+	struct rower r;
+	uint64_t kind;
+
+	memset(p, 0, sizeof(*p));
+	row_start(&r, stmt);
+	row_known(&r, (uint64_t)volume);
+	p->ord = row_u64(&r);
+	i->meta.epoch = row_u64(&r);
+	i->meta.seq = row_u64(&r);
+	i->meta.flip_wall_ns = (int64_t)row_u64(&r);
+	i->received_wall_ns = (int64_t)row_u64(&r);
+	kind = row_u64(&r);
+	row_text(&r, i->meta.label, sizeof(i->meta.label));
+	i->meta.size_bytes = row_u64(&r);
+	i->changed_bytes = row_u64(&r);
+	i->stored_bytes = row_u64(&r);
+	row_blob(&r, i->prev_head.b, HEAD_BYTES);
+	row_blob(&r, i->head.b, HEAD_BYTES);
+	row_blob(&r, p->segment.b, sizeof(p->segment.b));
+	p->off = row_u64(&r);
+	p->bytes = (uint32_t)row_u64(&r);
+	p->n_parts = (uint32_t)row_u64(&r);
+	i->meta.kind = kind <= POINT_FINAL ? (enum point_kind)kind :
+					     POINT_CRASH;
+	return row_check(c, &r, CAT_TABLE_POINTS, "points", err);
+}
+
+static int write_point(struct catalog *c, int64_t volume,
+		       const struct cat_point *p, struct err *err)
+{
+	const struct point_info *i = &p->info;
+	struct binder b;
+
+	bind_start(c, CAT_POINT_ADD, &b);
+	bind_u64(&b, (uint64_t)volume);
+	bind_u64(&b, p->ord);
+	bind_u64(&b, i->meta.epoch);
+	bind_u64(&b, i->meta.seq);
+	bind_u64(&b, (uint64_t)i->meta.flip_wall_ns);
+	bind_u64(&b, (uint64_t)i->received_wall_ns);
+	bind_u64(&b, (uint64_t)i->meta.kind);
+	bind_text(&b, i->meta.label);
+	bind_u64(&b, i->meta.size_bytes);
+	bind_u64(&b, i->changed_bytes);
+	bind_u64(&b, i->stored_bytes);
+	bind_blob(&b, i->prev_head.b, HEAD_BYTES);
+	bind_blob(&b, i->head.b, HEAD_BYTES);
+	bind_blob(&b, p->segment.b, sizeof(p->segment.b));
+	bind_u64(&b, p->off);
+	bind_u64(&b, p->bytes);
+	bind_u64(&b, p->n_parts);
+	bind_sum(&b, CAT_TABLE_POINTS);
+	return bind_run(c, &b, "add a point", err);
+}
+
+static int write_part(struct catalog *c, const struct cat_change *change,
+		      uint32_t n, struct err *err)
+{
+	const struct part_ref *p = &change->parts[n];
+	struct binder b;
+
+	bind_start(c, CAT_PART_ADD, &b);
+	bind_u64(&b, (uint64_t)change->volume->id);
+	bind_u64(&b, change->ord);
+	bind_u64(&b, n);
+	bind_blob(&b, p->segment.b, sizeof(p->segment.b));
+	bind_u64(&b, p->off);
+	bind_u64(&b, p->bytes);
+	bind_blob(&b, p->hash.b, DIGEST_BYTES);
+	bind_blob(&b, p->data_segment.b, sizeof(p->data_segment.b));
+	bind_u64(&b, p->lo);
+	bind_u64(&b, p->hi);
+	bind_u64(&b, p->blocks);
+	bind_u64(&b, p->staged_bytes);
+	bind_u64(&b, p->n_entries);
+	bind_sum(&b, CAT_TABLE_PARTS);
+	return bind_run(c, &b, "add a part", err);
+}
+
+static int write_parts(struct catalog *c, const struct cat_change *change,
+		       struct err *err)
+{
+	uint32_t n;
+	int r = 0;
+
+	for (n = change->from_part; r == 0 && n < change->n_parts; n++)
+		r = write_part(c, change, n, err);
+	return r;
+}
+
+static int drop_open(struct catalog *c, const struct cat_change *change,
+		     struct err *err)
+{
+	struct binder b;
+
+	bind_start(c, CAT_PART_DROP, &b);
+	bind_u64(&b, (uint64_t)change->volume->id);
+	bind_u64(&b, change->ord);
+	return bind_run(c, &b, "forget parts", err);
+}
+
+static int apply(struct catalog *c, const struct cat_change *change,
+		 struct err *err)
+{
+	size_t i;
+	int r = 0;
+
+	if (change->drop_open)
+		r = drop_open(c, change, err);
+	if (r == 0)
+		r = write_parts(c, change, err);
+	if (r == 0 && change->point)
+		r = write_point(c, change->volume->id, change->point, err);
+	for (i = 0; r == 0 && i < change->n_segments; i++)
+		r = catalog_write_segment(c, change->volume->id,
+					  &change->segments[i], err);
+	if (r == 0)
+		r = catalog_write_volume(c, change->volume, err);
+	return r;
+}
+
+int catalog_apply(struct catalog *c, const struct cat_change *change,
+		  struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	int r;
+
+	r = catalog_plain(c, CAT_BEGIN, err);
+	if (r == 0)
+		r = apply(c, change, err);
+	if (r == 0)
+		r = catalog_plain(c, CAT_COMMIT, err);
+	if (r < 0 && !sqlite3_get_autocommit(c->db))
+		(void)catalog_plain(c, CAT_ROLLBACK, NULL);
+	return r;
+}
+
+uint64_t catalog_count_points(struct catalog *c, int64_t volume)
+{
+	LOCK_SCOPE(&c->lock);
+	struct binder b;
+	uint64_t n = 0;
+
+	bind_start(c, CAT_POINT_COUNT, &b);
+	bind_u64(&b, (uint64_t)volume);
+	if (bind_step(c, &b, "count points", NULL) == 0)
+		n = (uint64_t)sqlite3_column_int64(b.stmt, 0);
+	bind_end(&b);
+	return n;
+}
+
+/* The statement is bound; takes its first row. */
+static int one_point(struct catalog *c, struct binder *b, int64_t volume,
+		     struct cat_point *out, struct err *err)
+{
+	int r = bind_step(c, b, "read a point", err);
+
+	if (r == 0)
+		r = get_point(c, b->stmt, volume, out, err);
+	bind_end(b);
+	return r;
+}
+
+int catalog_point_newest(struct catalog *c, int64_t volume,
+			 struct cat_point *out, struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	struct binder b;
+
+	bind_start(c, CAT_POINT_NEWEST, &b);
+	bind_u64(&b, (uint64_t)volume);
+	return one_point(c, &b, volume, out, err);
+}
+
+int catalog_point_find(struct catalog *c, int64_t volume, uint64_t epoch,
+		       uint64_t seq, struct cat_point *out, struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	struct binder b;
+
+	bind_start(c, CAT_POINT_FIND, &b);
+	bind_u64(&b, (uint64_t)volume);
+	bind_u64(&b, epoch);
+	bind_u64(&b, seq);
+	return one_point(c, &b, volume, out, err);
+}
+
+int catalog_point_first(struct catalog *c, int64_t volume, uint64_t epoch,
+			struct cat_point *out, struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	struct binder b;
+
+	bind_start(c, CAT_POINT_FIRST, &b);
+	bind_u64(&b, (uint64_t)volume);
+	bind_u64(&b, epoch);
+	return one_point(c, &b, volume, out, err);
+}
+
+int catalog_point_labelled(struct catalog *c, int64_t volume,
+			   const char *label, struct cat_point *out,
+			   struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	struct binder b;
+
+	bind_start(c, CAT_POINT_LABEL, &b);
+	bind_u64(&b, (uint64_t)volume);
+	bind_text(&b, label);
+	return one_point(c, &b, volume, out, err);
+}
+
+int catalog_point_at(struct catalog *c, int64_t volume, uint64_t epoch,
+		     uint64_t max_seq, int64_t wall_ns, struct cat_point *out,
+		     struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	struct binder b;
+
+	bind_start(c, CAT_POINT_AT, &b);
+	bind_u64(&b, (uint64_t)volume);
+	bind_u64(&b, epoch);
+	bind_u64(&b, MIN(max_seq, (uint64_t)INT64_MAX));
+	bind_u64(&b, (uint64_t)wall_ns);
+	return one_point(c, &b, volume, out, err);
+}
+
+/* Rows after the given ordinal; n is how many were had. */
+static int fetch_page(struct catalog *c, int64_t volume, bool backwards,
+		      uint64_t after, struct cat_point *page, size_t *n,
+		      struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	struct binder b;
+	int r;
+
+	*n = 0;
+	bind_start(c, backwards ? CAT_POINTS_DOWN : CAT_POINTS_UP, &b);
+	bind_u64(&b, (uint64_t)volume);
+	bind_u64(&b, after);
+	bind_u64(&b, POINTS_PER_PAGE);
+	while ((r = bind_step(c, &b, "read points", err)) == 0) {
+		r = get_point(c, b.stmt, volume, &page[*n], err);
+		if (r < 0)
+			break;
+		(*n)++;
+	}
+	bind_end(&b);
+	return r < 0 ? r : 0;
+}
+
+int catalog_points(struct catalog *c, int64_t volume, bool backwards,
+		   int (*cb)(void *arg, const struct cat_point *p), void *arg,
+		   struct err *err)
+{
+	_cleanup_free_ struct cat_point *page = NULL;
+	uint64_t after = backwards ? INT64_MAX : 0;
+	size_t n, i;
+	int r;
+
+	page = calloc(POINTS_PER_PAGE, sizeof(*page));
+	if (!page)
+		return -ENOMEM;
+	do {
+		r = fetch_page(c, volume, backwards, after, page, &n, err);
+		if (r < 0)
+			return r;
+		for (i = 0; i < n; i++) {
+			r = cb(arg, &page[i]);
+			if (r)
+				return r;
+		}
+		if (n)
+			after = page[n - 1].ord;
+	} while (n == POINTS_PER_PAGE);
+	return 0;
+}
+
+static int get_part(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
+		    struct cat_part *p, struct err *err)
+{
+	struct part_ref *ref = &p->ref;
+	struct rower r;
+
+	row_start(&r, stmt);
+	row_known(&r, (uint64_t)volume);
+	p->ord = row_u64(&r);
+	(void)row_u64(&r);		/* n: the order says it */
+	row_blob(&r, ref->segment.b, sizeof(ref->segment.b));
+	ref->off = row_u64(&r);
+	ref->bytes = (uint32_t)row_u64(&r);
+	row_blob(&r, ref->hash.b, DIGEST_BYTES);
+	row_blob(&r, ref->data_segment.b, sizeof(ref->data_segment.b));
+	ref->lo = row_u64(&r);
+	ref->hi = row_u64(&r);
+	ref->blocks = row_u64(&r);
+	ref->staged_bytes = row_u64(&r);
+	ref->n_entries = (uint32_t)row_u64(&r);
+	return row_check(c, &r, CAT_TABLE_PARTS, "parts", err);
+}
+
+int catalog_parts(struct catalog *c, int64_t volume, uint64_t from,
+		  uint64_t to, struct cat_parts *out, struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	struct binder b;
+	size_t cap = 0;
+	int r;
+
+	*out = (struct cat_parts){ 0 };
+	bind_start(c, CAT_PARTS, &b);
+	bind_u64(&b, (uint64_t)volume);
+	bind_u64(&b, from);
+	bind_u64(&b, MIN(to, (uint64_t)INT64_MAX));
+	while ((r = bind_step(c, &b, "read parts", err)) == 0) {
+		if (out->n == cap) {
+			void *p;
+
+			cap = cap ? 2 * cap : 64;
+			p = realloc(out->v, cap * sizeof(*out->v));
+			if (!p) {
+				r = -ENOMEM;
+				break;
+			}
+			out->v = p;
+		}
+		r = get_part(c, b.stmt, volume, &out->v[out->n++], err);
+		if (r < 0)
+			break;
+	}
+	bind_end(&b);
+	if (r < 0)
+		free(TAKE_PTR(out->v));
+	return r < 0 ? r : 0;
+}
+
+int catalog_first_beyond(struct catalog *c, int64_t volume,
+			 const struct uuid *segment, uint64_t size,
+			 uint64_t *ord, struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	struct binder b;
+	int r;
+
+	bind_start(c, CAT_BEYOND, &b);
+	bind_u64(&b, (uint64_t)volume);
+	bind_blob(&b, segment->b, sizeof(segment->b));
+	bind_u64(&b, size);
+	r = bind_step(c, &b, "look for damage", err);
+	if (r == 0 && sqlite3_column_type(b.stmt, 0) == SQLITE_NULL)
+		r = 1;
+	if (r == 0)
+		*ord = (uint64_t)sqlite3_column_int64(b.stmt, 0);
+	bind_end(&b);
+	return r;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORE_CATALOG_SQL_H
+#define STORE_CATALOG_SQL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <sqlite3.h>
+
+#include "base/err.h"
+#include "store/catalog.h"
+
+/*
+ * Between the catalog's files: the connection, prepared statements, and row
+ * hashes. Whoever calls these holds c->lock.
+ */
+#define CATALOG_STATEMENTS(X)                                                 \
+	X(VOLUMES, "SELECT id,uuid,source,name,size,epoch,points,sum "        \
+		   "FROM volumes ORDER BY id")                                \
+	X(VOLUME_ADD, "INSERT INTO volumes"                                   \
+		      "(uuid,source,name,size,epoch,points,sum) "             \
+		      "VALUES(?,?,?,?,?,?,?)")                                \
+	X(VOLUME_SET, "UPDATE volumes SET uuid=?,source=?,name=?,size=?,"     \
+		      "epoch=?,points=?,sum=? WHERE id=?")                    \
+	X(FORGET_POINTS, "DELETE FROM points WHERE volume=?")                 \
+	X(FORGET_PARTS, "DELETE FROM parts WHERE volume=?")                   \
+	X(FORGET_SEGMENTS, "DELETE FROM segments WHERE volume=?")             \
+	X(FORGET_EPOCHS, "DELETE FROM epochs WHERE volume=?")                 \
+	X(SEGMENTS, "SELECT segment,number,sealed,seen,sum FROM segments "    \
+		    "WHERE volume=? ORDER BY number")                         \
+	X(SEGMENT_PUT, "INSERT OR REPLACE INTO segments"                      \
+		       "(volume,segment,number,sealed,seen,sum) "             \
+		       "VALUES(?,?,?,?,?,?)")                                 \
+	X(EPOCH_PUT, "INSERT OR REPLACE INTO epochs"                          \
+		     "(volume,epoch,parent_epoch,parent_seq,parent_head,"     \
+		     "since,sum) VALUES(?,?,?,?,?,?,?)")                      \
+	X(EPOCH_GET, "SELECT epoch,parent_epoch,parent_seq,parent_head,"      \
+		     "since,sum FROM epochs WHERE volume=? AND epoch=?")      \
+	X(POINT_ADD, "INSERT INTO points(volume,ord,epoch,seq,flip,"          \
+		     "received,kind,label,size,changed,stored,prev_head,"     \
+		     "head,segment,off,bytes,parts,sum) "                     \
+		     "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")           \
+	X(POINT_COUNT, "SELECT count(*) FROM points WHERE volume=?")          \
+	X(POINT_NEWEST, CATALOG_POINT_COLUMNS                                 \
+	  "ORDER BY ord DESC LIMIT 1")                                        \
+	X(POINT_FIND, CATALOG_POINT_COLUMNS "AND epoch=? AND seq=?")          \
+	X(POINT_LABEL, CATALOG_POINT_COLUMNS                                  \
+	  "AND label=? AND label<>'' ORDER BY ord DESC LIMIT 1")              \
+	X(POINT_AT, CATALOG_POINT_COLUMNS                                     \
+	  "AND epoch=? AND seq<=? AND flip<=? ORDER BY ord DESC LIMIT 1")     \
+	X(POINT_FIRST, CATALOG_POINT_COLUMNS                                  \
+	  "AND epoch=? ORDER BY seq LIMIT 1")                                 \
+	X(POINTS_UP, CATALOG_POINT_COLUMNS                                    \
+	  "AND ord>? ORDER BY ord LIMIT ?")                                   \
+	X(POINTS_DOWN, CATALOG_POINT_COLUMNS                                  \
+	  "AND ord<? ORDER BY ord DESC LIMIT ?")                              \
+	X(PART_ADD, "INSERT INTO parts(volume,ord,n,segment,off,bytes,hash,"  \
+		    "data_segment,lo,hi,blocks,staged,entries,sum) "          \
+		    "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)")                    \
+	X(PART_DROP, "DELETE FROM parts WHERE volume=? AND ord>=?")           \
+	X(PARTS, "SELECT ord,n,segment,off,bytes,hash,data_segment,lo,hi,"    \
+		 "blocks,staged,entries,sum FROM parts WHERE volume=? AND "   \
+		 "ord>=? AND ord<=? ORDER BY ord,n")                          \
+	X(BEYOND, "SELECT min(ord) FROM ("                                    \
+		  "SELECT ord FROM points WHERE volume=?1 AND segment=?2 "    \
+		  "AND off+bytes>?3 UNION ALL SELECT ord FROM parts "         \
+		  "WHERE volume=?1 AND ((segment=?2 AND off+bytes>?3) "       \
+		  "OR (data_segment=?2 AND segment<>?2)))")                          \
+	X(BEGIN, "BEGIN IMMEDIATE")                                           \
+	X(COMMIT, "COMMIT")                                                   \
+	X(ROLLBACK, "ROLLBACK")
+
+#define CATALOG_POINT_COLUMNS                                          \
+	"SELECT ord,epoch,seq,flip,received,kind,label,size,changed,"  \
+	"stored,prev_head,head,segment,off,bytes,parts,sum "           \
+	"FROM points WHERE volume=? "
+
+enum catalog_statement {
+#define X(name, text) CAT_##name,
+	CATALOG_STATEMENTS(X)
+#undef X
+	CAT_N_STATEMENTS
+};
+
+struct catalog {
+	pthread_mutex_t lock;
+	sqlite3 *db;
+	sqlite3_stmt *stmts[CAT_N_STATEMENTS];
+	char path[256];			/* for failures */
+};
+
+/*
+ * A statement to bind and step, reset; NULL when it cannot be prepared (the
+ * reason is then in c->db). Columns are bound in order by the bind_ calls.
+ */
+struct binder {
+	sqlite3_stmt *stmt;
+	int next;
+	int failed;			/* first SQLite error */
+	uint8_t bytes[768];		/* what the row's hash covers */
+	size_t n;
+};
+
+void bind_start(struct catalog *c, enum catalog_statement which,
+		struct binder *b);
+/* Part of the row: hashed. */
+void bind_u64(struct binder *b, uint64_t v);
+void bind_blob(struct binder *b, const void *p, size_t n);
+void bind_text(struct binder *b, const char *s);
+/* The hash over what was bound so far, seeded with the table. */
+void bind_sum(struct binder *b, uint64_t table);
+/* Run to the end, reset. 0 or negative errno with err told. */
+int bind_run(struct catalog *c, struct binder *b, const char *what,
+	     struct err *err);
+/* Step: 0 a row, 1 the end, negative errno with err told. */
+int bind_step(struct catalog *c, struct binder *b, const char *what,
+	      struct err *err);
+void bind_end(struct binder *b);
+
+/* Reading a row: columns in order, hashed as they are read. */
+struct rower {
+	sqlite3_stmt *stmt;
+	int next;
+	bool bad;
+	uint8_t bytes[768];
+	size_t n;
+};
+void row_start(struct rower *r, sqlite3_stmt *stmt);
+/* What the hash covers although it is no column of the answer. */
+void row_known(struct rower *r, uint64_t v);
+uint64_t row_u64(struct rower *r);
+void row_blob(struct rower *r, void *out, size_t n);
+void row_text(struct rower *r, char *out, size_t cap);
+/* Reads the sum. 0, or -EBADMSG "catalog-damaged" with err told. */
+int row_check(struct catalog *c, struct rower *r, uint64_t table,
+	      const char *what, struct err *err);
+
+#define CAT_TABLE_VOLUMES 1U
+#define CAT_TABLE_SEGMENTS 2U
+#define CAT_TABLE_EPOCHS 3U
+#define CAT_TABLE_POINTS 4U
+#define CAT_TABLE_PARTS 5U
+
+/* Write statements without a transaction of their own. */
+int catalog_write_segment(struct catalog *c, int64_t volume,
+			  const struct cat_segment *s, struct err *err);
+int catalog_write_volume(struct catalog *c, const struct cat_volume *v,
+			 struct err *err);
+int catalog_plain(struct catalog *c, enum catalog_statement which,
+		  struct err *err);
+
+#endif
