@@ -63,6 +63,10 @@ struct point_info {
 	uint64_t changed_bytes;		/* blocks covered by the point's entries */
 	uint64_t stored_bytes;		/* of segment space it added */
 	uint32_t pins;
+	/*
+	 * A segment that this point needs, or one before it, is missing or too
+	 * short. Reading tells which blocks; later points may have them again.
+	 */
 	bool damaged;
 };
 
@@ -77,6 +81,7 @@ struct volume_info {
 	uint64_t n_points;
 	uint64_t open_seq;		/* 0: no open point */
 	uint64_t open_bytes;		/* staged so far */
+	bool damaged;			/* a point is, see point_info */
 };
 
 int store_open(const struct store_config *cfg, struct store **out,

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Which points lie in the history of a point. Epochs form a tree: each names
+ * the point from which it went on. Ordinals count commits at this store, and
+ * an epoch's points follow each other without others between them, since with
+ * a higher epoch known the lower ones are refused.
+ *
+ * Any thread; locks for a moment only.
+ */
+#include "store/lineage.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+/* Epochs only ever go down along a line, so this ends; the cap is for memory
+ * when somebody promotes in a loop. */
+#define MAX_STEPS 65536U
+
+static int add_step(struct lineage *l, const struct lineage_step *step)
+{
+	void *p;
+
+	if (l->n == MAX_STEPS)
+		return -E2BIG;
+	if (!(l->n & (l->n - 1))) {
+		p = realloc(l->steps, (l->n ? 2 * l->n : 1) * sizeof(*step));
+		if (!p)
+			return -ENOMEM;
+		l->steps = p;
+	}
+	l->steps[l->n++] = *step;
+	return 0;
+}
+
+/* p's stretch; then *p is the point from which its epoch went on: 0, or 1. */
+static int climb(struct catalog *c, int64_t volume, struct cat_point *p,
+		 struct lineage *l, struct err *err)
+{
+	struct lineage_step step = {
+		.epoch = p->info.meta.epoch,
+		.max_seq = p->info.meta.seq,
+		.first_ord = p->ord,
+		.last_ord = p->ord,
+	};
+	struct cat_point first;
+	struct cat_epoch e;
+	int r;
+
+	r = catalog_point_first(c, volume, step.epoch, &first, err);
+	if (r < 0)
+		return r;
+	if (r == 0 && first.ord < step.first_ord)
+		step.first_ord = first.ord;
+	r = add_step(l, &step);
+	if (r < 0)
+		return r;
+	r = catalog_epoch_get(c, volume, step.epoch, &e, err);
+	if (r)
+		return r;
+	if (!e.parent_epoch || e.parent_epoch >= step.epoch)
+		return 1;
+	return catalog_point_find(c, volume, e.parent_epoch, e.parent_seq, p,
+				  err);
+}
+
+int lineage_of(struct catalog *c, int64_t volume, const struct cat_point *p,
+	       struct lineage *out, struct err *err)
+{
+	struct cat_point at = *p;
+	int r;
+
+	*out = (struct lineage){ 0 };
+	do {
+		r = climb(c, volume, &at, out, err);
+	} while (r == 0);
+	if (r < 0)
+		free(TAKE_PTR(out->steps));
+	return r < 0 ? r : 0;
+}
+
+int volume_newest(struct volume *v, struct cat_point *out)
+{
+	LOCK_SCOPE(&v->lock);
+
+	if (!v->has_point)
+		return 1;
+	*out = v->newest;
+	return 0;
+}
+
+static bool is_point(const struct cat_point *p, uint64_t epoch, uint64_t seq)
+{
+	return p->info.meta.seq == seq && (!epoch ||
+					   p->info.meta.epoch == epoch);
+}
+
+int volume_find_point(struct volume *v, uint64_t epoch, uint64_t seq,
+		      struct cat_point *out, struct err *err)
+{
+	struct catalog *c = v->store->catalog;
+	struct lineage l;
+	size_t i;
+	int r;
+
+	r = volume_newest(v, out);
+	if (r || is_point(out, epoch, seq))
+		return r;
+	if (epoch)
+		return catalog_point_find(c, v->row.id, epoch, seq, out, err);
+	r = lineage_of(c, v->row.id, out, &l, err);
+	if (r < 0)
+		return r;
+	r = 1;
+	for (i = 0; r == 1 && i < l.n; i++)
+		if (seq <= l.steps[i].max_seq)
+			r = catalog_point_find(c, v->row.id, l.steps[i].epoch,
+					       seq, out, err);
+	free(l.steps);
+	return r;
+}
+
+static int append(struct cat_parts *to, const struct cat_part *parts, size_t n)
+{
+	void *p;
+
+	if (!n)
+		return 0;
+	p = realloc(to->v, (to->n + n) * sizeof(*to->v));
+	if (!p)
+		return -ENOMEM;
+	to->v = p;
+	memcpy(to->v + to->n, parts, n * sizeof(*parts));
+	to->n += n;
+	return 0;
+}
+
+/* Parts of the newest point that the catalog has not got. */
+static int append_unlisted(struct volume *v, uint64_t last_ord,
+			   struct cat_parts *out)
+{
+	struct cat_part part = { .ord = v->newest.ord };
+	uint32_t i;
+	int r = 0;
+
+	if (!v->unlisted.set || last_ord != v->newest.ord)
+		return 0;
+	for (i = v->unlisted.from_part; r == 0 && i < v->unlisted.n_parts;
+	     i++) {
+		part.ref = v->unlisted.parts[i];
+		r = append(out, &part, 1);
+	}
+	return r;
+}
+
+int lineage_parts(struct volume *v, const struct lineage *l,
+		  struct cat_parts *out, struct err *err)
+{
+	struct cat_parts some;
+	size_t i;
+	int r = 0;
+
+	*out = (struct cat_parts){ 0 };
+	for (i = l->n; r == 0 && i > 0; i--) {
+		const struct lineage_step *step = &l->steps[i - 1];
+
+		r = catalog_parts(v->store->catalog, v->row.id,
+				  step->first_ord, step->last_ord, &some, err);
+		if (r < 0)
+			break;
+		if (!out->n) {
+			free(out->v);
+			*out = some;
+		} else {
+			r = append(out, some.v, some.n);
+			free(some.v);
+		}
+		if (r == 0)
+			r = append_unlisted(v, step->last_ord, out);
+	}
+	if (r < 0)
+		free(TAKE_PTR(out->v));
+	return r;
+}
+
+int volume_lineage_parts(struct volume *v, const struct lineage *l,
+			 struct cat_parts *out, struct err *err)
+{
+	LOCK_SCOPE(&v->lock);
+
+	return lineage_parts(v, l, out, err);
+}

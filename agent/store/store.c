@@ -1,0 +1,558 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Opening a store, and what is asked of it without writing. Any thread.
+ *
+ * Directory (0700; files 0600):
+ *   store.meta          identity and format, written once
+ *   lock                held exclusively by the process that writes
+ *   reserve             space put by, see reserve.c
+ *   catalog.db          SQLite, follows the segments
+ *   volumes/UUID/ID.seg segments
+ *
+ * A reader's handle (read_only) takes no lock and changes nothing; it sees
+ * the store as it was when it was opened.
+ */
+#include "store/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "store/lineage.h"
+#include "store/storevol.h"
+
+#define META_NAME "store.meta"
+#define LOCK_NAME "lock"
+#define VOLUMES_NAME "volumes"
+
+const char *point_kind_name(enum point_kind kind)
+{
+	static const char *const names[] = { "crash", "frozen", "app",
+					     "final" };
+
+	return kind <= POINT_FINAL ? names[kind] : "unknown";
+}
+
+static int failed(const struct store *s, int r, const char *code,
+		  const char *what, struct err *err)
+{
+	return err_sys(err, r, code, s->path, "%s", what);
+}
+
+/* ---- opening ---- */
+
+static int count_name(void *arg, const char *name)
+{
+	/* What a start that died may have left. */
+	if (strcmp(name, LOCK_NAME) && strcmp(name, META_NAME ".tmp") &&
+	    strcmp(name, "lost+found"))
+		(*(size_t *)arg)++;
+	return 0;
+}
+
+static int create_meta(struct store *s, struct err *err)
+{
+	struct io *io = s->cfg.io;
+	uint8_t bytes[STORE_META_BYTES];
+	struct store_meta m;
+	size_t others = 0;
+	int r;
+
+	if (s->cfg.read_only)
+		return err_set(err, -ENOENT, "not-a-store", s->path,
+			       "open: there is no %s in it", META_NAME);
+	r = io->ops->listdir(io, s->dirfd, ".", count_name, &others);
+	if (r < 0)
+		return failed(s, r, "cannot-open", "list", err);
+	if (others)
+		return err_set(err, -ENOTEMPTY, "not-a-store", s->path,
+			       "create a store: the directory is not empty "
+			       "and holds no %s", META_NAME);
+	r = uuid_new(s->cfg.rnd, &m.store);
+	if (r < 0)
+		return failed(s, r, "no-randomness", "create a store", err);
+	m.created_wall_ns = clock_wall_ns(s->cfg.clock);
+	store_meta_encode(&m, bytes);
+	r = io_replace_file(io, s->dirfd, META_NAME, bytes, sizeof(bytes),
+			    0600);
+	if (r < 0)
+		return failed(s, r, "cannot-create", "write " META_NAME, err);
+	s->uuid = m.store;
+	return 0;
+}
+
+static int read_meta(struct store *s, struct err *err)
+{
+	_cleanup_free_ char *bytes = NULL;
+	struct store_meta m;
+	size_t n;
+	int r;
+
+	r = io_read_file(s->cfg.io, s->dirfd, META_NAME, 4096, &bytes, &n);
+	if (r == -ENOENT)
+		return create_meta(s, err);
+	if (r < 0)
+		return failed(s, r, "cannot-open", "read " META_NAME, err);
+	r = n == STORE_META_BYTES ?
+		    store_meta_decode((const uint8_t *)bytes, &m) : -EBADMSG;
+	if (r == -EPROTONOSUPPORT)
+		return err_set(err, r, "store-newer", s->path,
+			       "open: its format is not known to this program");
+	if (r < 0)
+		return err_set(err, r, "store-damaged", s->path,
+			       "open: %s is damaged", META_NAME);
+	s->uuid = m.store;
+	return 0;
+}
+
+static int open_directory(struct store *s, struct err *err)
+{
+	struct io *io = s->cfg.io;
+	int r;
+
+	if (!s->cfg.read_only) {
+		r = io_make_dir(io, s->path, 0700, err);
+		if (r < 0)
+			return r;
+	}
+	s->dirfd = io->ops->open(io, AT_FDCWD, s->path,
+				 O_RDONLY | O_DIRECTORY, 0);
+	if (s->dirfd < 0)
+		return failed(s, s->dirfd, "cannot-open", "open", err);
+	return 0;
+}
+
+static int take_lock(struct store *s, struct err *err)
+{
+	struct io *io = s->cfg.io;
+	int r;
+
+	if (s->cfg.read_only || !io->ops->lock)
+		return 0;
+	s->lock_fd = io->ops->open(io, s->dirfd, LOCK_NAME,
+				   O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+	if (s->lock_fd < 0)
+		return failed(s, s->lock_fd, "cannot-open", "open " LOCK_NAME,
+			      err);
+	r = io->ops->lock(io, s->lock_fd);
+	if (r < 0) {
+		failed(s, r, "store-busy", "lock", err);
+		err_remedy(err, "another daemon is using it");
+		return r;
+	}
+	return 0;
+}
+
+static int open_volumes_dir(struct store *s, struct err *err)
+{
+	struct io *io = s->cfg.io;
+	int r;
+
+	if (!s->cfg.read_only) {
+		r = io->ops->mkdirat(io, s->dirfd, VOLUMES_NAME, 0700);
+		if (r == 0)
+			r = io->ops->fsync(io, s->dirfd);
+		if (r < 0 && r != -EEXIST)
+			return failed(s, r, "cannot-create",
+				      "create " VOLUMES_NAME, err);
+	}
+	s->volumes_fd = io->ops->open(io, s->dirfd, VOLUMES_NAME,
+				      O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (s->volumes_fd < 0)
+		return failed(s, s->volumes_fd, "cannot-open",
+			      "open " VOLUMES_NAME, err);
+	return 0;
+}
+
+int store_add_volume(struct store *s, struct volume *v)
+{
+	void *p = realloc(s->volumes, (s->n_volumes + 1) * sizeof(v));
+
+	if (!p)
+		return -ENOMEM;
+	s->volumes = p;
+	s->volumes[s->n_volumes++] = v;
+	return 0;
+}
+
+struct volume *store_find_volume(struct store *s, const struct uuid *uuid)
+{
+	size_t i;
+
+	for (i = 0; i < s->n_volumes; i++)
+		if (uuid_equal(&s->volumes[i]->row.uuid, uuid))
+			return s->volumes[i];
+	return NULL;
+}
+
+int volume_open_dir(struct volume *v)
+{
+	struct io *io = v->store->cfg.io;
+	char name[UUID_TEXT_SIZE];
+
+	uuid_format(&v->row.uuid, name);
+	v->dirfd = io->ops->open(io, v->store->volumes_fd, name,
+				 O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	return v->dirfd < 0 ? v->dirfd : 0;
+}
+
+static int load_volume(struct store *s, const struct cat_volume *row,
+		       struct err *err)
+{
+	struct volume *v = volume_new(s, &row->uuid);
+	struct err why = ERR_INIT;
+	int r;
+
+	if (!v || store_add_volume(s, v) < 0) {
+		volume_free(v);
+		return failed(s, -ENOMEM, "no-memory", "open", err);
+	}
+	v->row = *row;
+	r = volume_open_dir(v);
+	if (r < 0 && r != -ENOENT)
+		return failed(s, r, "cannot-open", "open a volume's directory",
+			      err);
+	r = volume_recover(v, &why);
+	if (r == -ENOMEM || r == -ENOSPC) {
+		err_copy(err, &why);
+		return r;
+	}
+	/* One volume's damage must not keep the others from being served. */
+	if (r < 0)
+		log_failure(LOG_LEVEL_ERR, &why);
+	return 0;
+}
+
+static int load_listed_volumes(struct store *s, struct err *err)
+{
+	struct cat_volumes all;
+	size_t i;
+	int r;
+
+	r = catalog_volumes(s->catalog, &all, err);
+	for (i = 0; r == 0 && i < all.n; i++)
+		r = load_volume(s, &all.v[i], err);
+	free(all.v);
+	return r;
+}
+
+struct names {
+	struct store *s;
+	struct err *err;
+};
+
+/* A directory that the catalog does not know: its segments may tell. */
+static int on_directory(void *arg, const char *name)
+{
+	struct names *n = arg;
+	struct cat_volume row = { 0 };
+	char again[UUID_TEXT_SIZE];
+	struct volume *v;
+
+	if (uuid_parse(name, &row.uuid) == 0)
+		uuid_format(&row.uuid, again);
+	else
+		again[0] = 0;
+	if (strcmp(name, again)) {
+		log_warn("%s: volumes/%s is no volume: left alone",
+			 n->s->path, name);
+		return 0;
+	}
+	if (store_find_volume(n->s, &row.uuid))
+		return 0;
+	if (load_volume(n->s, &row, n->err) < 0)
+		return n->err->num ? n->err->num : -EIO;
+	v = n->s->volumes[n->s->n_volumes - 1];
+	if (!v->row.id) {
+		log_warn("%s: volumes/%s holds no segment of this store: left "
+			 "alone", n->s->path, name);
+		n->s->n_volumes--;
+		volume_free(v);
+	}
+	return 0;
+}
+
+static int open_store(struct store *s, struct err *err)
+{
+	struct names names = { s, err };
+	int r;
+
+	r = open_directory(s, err);
+	if (r == 0)
+		r = take_lock(s, err);
+	if (r == 0)
+		r = read_meta(s, err);
+	if (r == 0)
+		r = open_volumes_dir(s, err);
+	if (r == 0)
+		r = catalog_open(&(struct catalog_config){
+					 .path = s->path,
+					 .io = s->cfg.io,
+					 .read_only = s->cfg.read_only,
+				 }, &s->catalog, err);
+	if (r < 0)
+		return r;
+	if (!s->cfg.read_only) {
+		reserve_init(&s->reserve, s->cfg.io, s->dirfd,
+			     s->cfg.reserve_bytes);
+		/* A full disk must not keep what is there from being read. */
+		(void)reserve_take(&s->reserve);
+	}
+	r = load_listed_volumes(s, err);
+	if (r == 0)
+		r = s->cfg.io->ops->listdir(s->cfg.io, s->volumes_fd, ".",
+					    on_directory, &names);
+	return r < 0 ? failed(s, r, "cannot-open", "open", err) : 0;
+}
+
+int store_open(const struct store_config *cfg, struct store **out,
+	       struct err *err)
+{
+	struct store *s = calloc(1, sizeof(*s));
+	struct err why = ERR_INIT;
+	int r;
+
+	if (!s)
+		return err_sys(err, -ENOMEM, "no-memory", "store", "open");
+	s->cfg = *cfg;
+	s->dirfd = s->volumes_fd = s->lock_fd = -1;
+	if (!s->cfg.segment_bytes)
+		s->cfg.segment_bytes = STORE_SEGMENT_BYTES;
+	if (!s->cfg.reserve_bytes)
+		s->cfg.reserve_bytes = STORE_RESERVE_BYTES;
+	pthread_mutex_init(&s->lock, NULL);
+	s->path = strdup(cfg->path);
+	s->cfg.path = s->path;
+	r = s->path ? open_store(s, &why) : -ENOMEM;
+	if (r < 0) {
+		err_copy(err, &why);
+		store_close(s);
+		return r;
+	}
+	*out = s;
+	return 0;
+}
+
+static void close_fd(struct store *s, int fd)
+{
+	if (fd >= 0)
+		(void)s->cfg.io->ops->close(s->cfg.io, fd);
+}
+
+void store_close(struct store *s)
+{
+	size_t i;
+
+	if (!s)
+		return;
+	for (i = 0; i < s->n_volumes; i++)
+		volume_free(s->volumes[i]);
+	free(s->volumes);
+	catalog_close(s->catalog);
+	reserve_destroy(&s->reserve);
+	close_fd(s, s->volumes_fd);
+	close_fd(s, s->dirfd);
+	close_fd(s, s->lock_fd);
+	pthread_mutex_destroy(&s->lock);
+	free(s->path);
+	free(s);
+}
+
+/* ---- asking ---- */
+
+struct volume *store_volume(struct store *s, const struct uuid *uuid)
+{
+	LOCK_SCOPE(&s->lock);
+
+	return store_find_volume(s, uuid);
+}
+
+static void get_info(struct volume *v, struct volume_info *out)
+{
+	LOCK_SCOPE(&v->lock);
+
+	volume_info_get(v, out);
+}
+
+int store_volumes(struct store *s,
+		  int (*cb)(void *arg, const struct volume_info *v), void *arg)
+{
+	struct volume_info info;
+	struct volume *v;
+	size_t i;
+	int r = 0;
+
+	/* The list only grows, and volumes live as long as the store. */
+	for (i = 0; r == 0; i++) {
+		pthread_mutex_lock(&s->lock);
+		v = i < s->n_volumes ? s->volumes[i] : NULL;
+		pthread_mutex_unlock(&s->lock);
+		if (!v)
+			break;
+		get_info(v, &info);
+		r = cb(arg, &info);
+	}
+	return r;
+}
+
+int store_volume_by_uuid(struct store *s, const struct uuid *uuid,
+			 struct volume_info *out)
+{
+	struct volume *v = store_volume(s, uuid);
+
+	if (!v)
+		return -ENOENT;
+	get_info(v, out);
+	return 0;
+}
+
+/* Names change under s->lock. */
+static int find_by_name(struct store *s, const char *source, const char *name,
+			struct volume **out)
+{
+	LOCK_SCOPE(&s->lock);
+	struct volume *found = NULL;
+	size_t i;
+
+	for (i = 0; i < s->n_volumes; i++) {
+		struct volume *v = s->volumes[i];
+
+		if (strcmp(v->row.name, name) ||
+		    (source && strcmp(v->row.source, source)))
+			continue;
+		if (found)
+			return -ENOTUNIQ;
+		found = v;
+	}
+	*out = found;
+	return found ? 0 : -ENOENT;
+}
+
+int store_volume_by_name(struct store *s, const char *source, const char *name,
+			 struct volume_info *out)
+{
+	struct volume *v;
+	int r = find_by_name(s, source && source[0] ? source : NULL, name, &v);
+
+	if (r == 0)
+		get_info(v, out);
+	return r;
+}
+
+static void get_point_info(struct volume *v, const struct cat_point *p,
+			   struct point_info *out)
+{
+	LOCK_SCOPE(&v->lock);
+
+	volume_point_info(v, p, out);
+}
+
+struct points_walk {
+	struct volume *v;
+	int (*cb)(void *arg, const struct point_info *p);
+	void *arg;
+	uint64_t last_ord;		/* called back for */
+};
+
+static int on_point(void *arg, const struct cat_point *p)
+{
+	struct points_walk *w = arg;
+	struct point_info info;
+
+	/* The newest may be met twice: listed between two looks. */
+	if (p->ord == w->last_ord)
+		return 0;
+	get_point_info(w->v, p, &info);
+	w->last_ord = p->ord;
+	return w->cb(w->arg, &info);
+}
+
+int store_points(struct store *s, const struct uuid *volume, bool backwards,
+		 int (*cb)(void *arg, const struct point_info *p), void *arg)
+{
+	struct volume *v = store_volume(s, volume);
+	struct points_walk w = { .v = v, .cb = cb, .arg = arg };
+	struct cat_point newest;
+	bool unlisted;
+	int r = 0;
+
+	if (!v)
+		return -ENOENT;
+	pthread_mutex_lock(&v->lock);
+	unlisted = v->unlisted.set;
+	newest = v->newest;
+	pthread_mutex_unlock(&v->lock);
+	if (unlisted && backwards)
+		r = on_point(&w, &newest);
+	if (r == 0)
+		r = catalog_points(s->catalog, v->row.id, backwards, on_point,
+				   &w, NULL);
+	if (r == 0 && unlisted && !backwards)
+		r = on_point(&w, &newest);
+	return r;
+}
+
+/* r as the look-ups give it. */
+static int answer(struct volume *v, int r, const struct cat_point *p,
+		  struct point_info *out)
+{
+	if (r)
+		return r < 0 ? r : -ENOENT;
+	get_point_info(v, p, out);
+	return 0;
+}
+
+int store_point_find(struct store *s, const struct uuid *volume,
+		     uint64_t epoch, uint64_t seq, struct point_info *out)
+{
+	struct volume *v = store_volume(s, volume);
+	struct cat_point p;
+
+	if (!v)
+		return -ENOENT;
+	return answer(v, volume_find_point(v, epoch, seq, &p, NULL), &p, out);
+}
+
+int store_point_at(struct store *s, const struct uuid *volume,
+		   int64_t wall_ns, struct point_info *out)
+{
+	struct volume *v = store_volume(s, volume);
+	struct cat_point p;
+	struct lineage l;
+	size_t i;
+	int r;
+
+	if (!v)
+		return -ENOENT;
+	r = volume_newest(v, &p);
+	if (r || p.info.meta.flip_wall_ns <= wall_ns)
+		return answer(v, r, &p, out);
+	r = lineage_of(s->catalog, v->row.id, &p, &l, NULL);
+	if (r < 0)
+		return r;
+	r = 1;
+	for (i = 0; r == 1 && i < l.n; i++)
+		r = catalog_point_at(s->catalog, v->row.id, l.steps[i].epoch,
+				     l.steps[i].max_seq, wall_ns, &p, NULL);
+	free(l.steps);
+	return answer(v, r, &p, out);
+}
+
+int store_point_labelled(struct store *s, const struct uuid *volume,
+			 const char *label, struct point_info *out)
+{
+	struct volume *v = store_volume(s, volume);
+	struct cat_point p;
+	int r;
+
+	if (!v || !label[0])
+		return -ENOENT;
+	r = volume_newest(v, &p);
+	if (r == 0 && strcmp(p.info.meta.label, label))
+		r = catalog_point_labelled(s->catalog, v->row.id, label, &p,
+					   NULL);
+	return answer(v, r, &p, out);
+}
