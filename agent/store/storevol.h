@@ -150,7 +150,7 @@ int volume_list(struct volume *v, const struct volume_mark *mark,
 /* A commit whose listing failed: try again. 0 when nothing is left. */
 int volume_list_again(struct volume *v, struct err *err);
 
-/* ---- recover.c, replay.c ---- */
+/* ---- recover.c, segreplay.c ---- */
 
 /*
  * Make the volume's state from catalog and segments: at start, and after a
