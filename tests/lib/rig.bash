@@ -12,19 +12,25 @@
 #	rig_volume NAME DEVICE [LINE...]
 #	ctl / rctl ARG...		understudyctl at the source / the replica
 #	wait_for SECONDS COMMAND...	until it succeeds
+#	rig_spawn NAME COMMAND...	a helper in the background, output in
+#					$RIG/NAME.out
+#	rig_kill NAME [SIGNAL]		ends it; its exit status
 #	rig_end
 
 BUILD=${BUILD:-build}
-declare -A LOOP DAEMON MOUNTED
+# Also when sourced within a function, as bats does.
+declare -gA LOOP DAEMON MOUNTED HELPER
 RIG=
 
 rig_begin()
 {
 	RIG=$1
 	BUILD=$(realpath "$BUILD")
+	# shellcheck disable=SC2034 # for whoever sources this
+	TOOLS=$BUILD/tests/tools
 	mkdir -p "$RIG"
 	: >"$RIG/volumes.conf"
-	LOOP=() DAEMON=() MOUNTED=()
+	LOOP=() DAEMON=() MOUNTED=() HELPER=()
 }
 
 # Polls, since a condition of another process has no event to wait for.
@@ -77,14 +83,22 @@ daemon_start()
 		>>"$RIG/$name.log" 2>&1 3>&- </dev/null &
 	pid=$!
 	DAEMON[$name]=$pid
-	wait_for 20 daemon_answers "$name" && return
-	cat "$RIG/$name.log" >&2
+	if wait_for 20 daemon_answers_or_ended "$name" &&
+		daemon_answers "$name" >/dev/null 2>&1; then
+		return
+	fi
+	tail -n 20 "$RIG/$name.log" >&2
 	return 1
 }
 
 daemon_answers()
 {
 	"$BUILD/understudyctl" --config "$RIG/$1.conf" status
+}
+
+daemon_answers_or_ended()
+{
+	! kill -0 "${DAEMON[$1]}" 2>/dev/null || daemon_answers "$1"
 }
 
 # daemon_stop NAME [SIGNAL]
@@ -128,16 +142,23 @@ rig_volume()
 	} >>"$RIG/volumes.conf"
 }
 
+# rig_conf NAME CERTIFICATE-DIR: of a source, without volumes
+rig_conf()
+{
+	cat >"$RIG/$1.conf" <<-CONF
+		[daemon]
+		state = $RIG/$1-state
+		control = $RIG/$1.sock
+		[replica dr1]
+		address = 127.0.0.1:${RIG_LINK_PORT:-$RIG_PORT}
+		identity = $RIG/$2
+	CONF
+}
+
+# With the volumes of rig_volume.
 rig_source_conf()
 {
-	cat >"$RIG/source.conf" <<-CONF
-		[daemon]
-		state = $RIG/source-state
-		control = $RIG/source.sock
-		[replica dr1]
-		address = 127.0.0.1:$RIG_PORT
-		identity = $RIG/web1-cert
-	CONF
+	rig_conf source web1-cert
 	cat "$RIG/volumes.conf" >>"$RIG/source.conf"
 }
 
@@ -179,6 +200,30 @@ points_at_least()
 	[ "$(rctl --json points "$1" | jq '.points | length')" -ge "$2" ]
 }
 
+# In a group of its own, so that what it starts ends with it. A helper whose
+# name begins with "under-" (what a device lies on) is ended last.
+rig_spawn()
+{
+	local name=$1
+	shift
+
+	setsid "$@" >"$RIG/$name.out" 2>&1 3>&- </dev/null &
+	HELPER[$name]=$!
+}
+
+rig_kill()
+{
+	local pid=${HELPER[$1]:-} rc=0
+
+	[ -n "$pid" ] || return 0
+	# Just started, it may not be in its group yet.
+	kill -"${2:-TERM}" -- "-$pid" 2>/dev/null ||
+		kill -"${2:-TERM}" "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || rc=$?
+	unset "HELPER[$1]"
+	return $rc
+}
+
 # Byte compare of two files or devices, the shorter size of the first.
 same_bytes()
 {
@@ -186,22 +231,54 @@ same_bytes()
 		"$1" "$2"
 }
 
-rig_end()
+# What a daemon's configuration has become by now does not matter here.
+rig_untrack()
+{
+	local dir
+
+	for dir in "$RIG"/*-state; do
+		[ -e "$dir/node" ] || continue
+		printf '[daemon]\nstate = %s\ncontrol = %s.sock\n' "$dir" \
+			"$RIG/untrack" >"$RIG/untrack.conf"
+		"$BUILD/understudyd" --config "$RIG/untrack.conf" --untrack
+	done
+}
+
+rig_umount_all()
 {
 	local x
 
 	for x in "${!MOUNTED[@]}"; do
-		umount "$x" 2>/dev/null || umount -l "$x"
+		umount "$@" "$x" 2>/dev/null && unset "MOUNTED[$x]"
 	done
-	if [ -n "${DAEMON[source]:-}" ]; then
-		daemon_stop source
-	fi
-	[ ! -e "$RIG/source.conf" ] ||
-		"$BUILD/understudyd" --config "$RIG/source.conf" --untrack \
-			2>>"$RIG/source.log"
+}
+
+# Never fails: what it could not end, the runner sees.
+rig_end()
+{
+	local x
+
+	set +e
+	# A stopped process hears nothing.
+	for x in "${DAEMON[@]}" "${HELPER[@]}"; do
+		kill -CONT "$x" 2>/dev/null
+	done
+	for x in "${!DAEMON[@]}"; do
+		[ "$x" = replica ] || daemon_stop "$x"
+	done
 	daemon_stop replica
+	rig_untrack 2>>"$RIG/untrack.log"
+	for x in "${!HELPER[@]}"; do
+		[[ $x == under-* ]] || rig_kill "$x"
+	done
+	rig_umount_all
 	for x in "${LOOP[@]}"; do
 		losetup -d "$x"
 	done
-	MOUNTED=() LOOP=() DAEMON=()
+	LOOP=()
+	rig_umount_all -l
+	for x in "${!HELPER[@]}"; do
+		rig_kill "$x"
+	done
+	return 0
 }
