@@ -128,6 +128,15 @@ static int take_events(struct link *l, struct err *err)
 
 /* ---- moving bytes ---- */
 
+/* The connection knows best: a replica that refuses our certificate says so
+ * only after the handshake. */
+static int broken(struct link *l, int r, const char *what, struct err *err)
+{
+	if (l->conn->failure.num && err && !err->num)
+		err_copy(err, &l->conn->failure);
+	return over(l, err_sys(err, r, "link-down", l->object, "%s", what));
+}
+
 static int read_some(struct link *l, bool *moved, struct err *err)
 {
 	int64_t n = conn_read(l->conn, l->chunk, READ_CHUNK, 0);
@@ -139,8 +148,7 @@ static int read_some(struct link *l, bool *moved, struct err *err)
 		return over(l, err_set(err, -ECONNRESET, "replica-closed",
 				       l->object, "connection ended"));
 	if (n < 0)
-		return over(l, err_sys(err, (int)n, "link-down", l->object,
-				       "receive"));
+		return broken(l, (int)n, "receive", err);
 	*moved = true;
 	l->heard_ns = now_ns(l);
 	r = dial_feed(l->dial, l->chunk, (size_t)n, err);
@@ -189,8 +197,7 @@ static int write_some(struct link *l, bool *moved, struct err *err)
 	if (r == -EAGAIN || r == -EINTR)
 		return 0;
 	if (r < 0)
-		return over(l, err_sys(err, (int)r, "link-down", l->object,
-				       "send"));
+		return broken(l, (int)r, "send", err);
 	*moved = r > 0;
 	buf_consume(out, (size_t)r);
 	l->bytes_sent += (uint64_t)r;
