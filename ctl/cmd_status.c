@@ -77,6 +77,17 @@ static void add_row(struct output_table *t, const json_t *v)
 	output_table_cell(t, output_text(v, "reason"));
 }
 
+/* "db1: ..." is not said twice. */
+static void print_message(const char *name, const char *message)
+{
+	size_t n = strlen(name);
+
+	if (!strncmp(message, name, n) && message[n] == ':')
+		(void)printf("\n%s\n", message);
+	else
+		(void)printf("\n%s: %s\n", name, message);
+}
+
 /* What a state is about, and the way out. */
 static void print_remarks(const json_t *volumes)
 {
@@ -88,7 +99,7 @@ static void print_remarks(const json_t *volumes)
 		if (!json_is_string(json_object_get(v, "message")))
 			continue;
 		full_name(v, name);
-		(void)printf("\n%s: %s\n", name, output_text(v, "message"));
+		print_message(name, output_text(v, "message"));
 		if (json_is_string(json_object_get(v, "remedy")))
 			(void)printf("  %s\n", output_text(v, "remedy"));
 	}

@@ -245,8 +245,6 @@ static int start_roles(struct daemon *d, const struct config *c,
 				    err);
 		if (ret < 0)
 			return ret;
-		log_info("replica: listening on %s, port %u", c->store.listen,
-			 replica_port(d->replica));
 	}
 	for (i = 0; i < c->n_volumes; i++) {
 		ret = start_volume(d, &c->volumes[i], &dv, err);

@@ -168,7 +168,7 @@ static int check_resync(const struct lookup *l, const struct resync_args *a,
 		volume_get_config(daemon_volume(l->dv));
 
 	if (*a->replica && strcmp(a->replica, vc->replica.name) != 0) {
-		err_set(err, -ENOENT, "no-such-replica", a->replica,
+		err_set(err, -ENOENT, "no-replica", a->replica,
 			"volume %s is not shipped there", vc->name);
 		err_remedy(err, "its replica is %s", vc->replica.name);
 		return -ENOENT;

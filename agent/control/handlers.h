@@ -43,7 +43,7 @@ struct lookup {
 /* 0 (also for LOOKUP_NOWHERE), or -EINVAL / -ENOTUNIQ with err told. */
 int lookup_volume(struct daemon *d, const char *text, struct lookup *out,
 		  struct err *err);
-/* The same, and LOOKUP_NOWHERE is -ENOENT "no-such-volume". */
+/* The same, and LOOKUP_NOWHERE is -ENOENT "no-volume". */
 int lookup_known(struct daemon *d, const char *text, struct lookup *out,
 		 struct err *err);
 /* The same, and it must be protected here. */

@@ -60,7 +60,7 @@ int lookup_known(struct daemon *d, const char *text, struct lookup *out,
 
 	if (ret < 0 || out->kind != LOOKUP_NOWHERE)
 		return ret;
-	err_set(err, -ENOENT, "no-such-volume", text,
+	err_set(err, -ENOENT, "no-volume", text,
 		"this daemon knows no such volume");
 	err_remedy(err, "`understudyctl status` lists the volumes");
 	return -ENOENT;
@@ -98,11 +98,11 @@ int lookup_replica(struct daemon *d, const struct lookup *l, const char *from,
 	if (!daemon_replica_config(d, from, out))
 		return 0;
 	if (*from) {
-		err_set(err, -ENOENT, "no-such-replica", from,
+		err_set(err, -ENOENT, "no-replica", from,
 			"there is no [replica %s] in the configuration", from);
 		err_remedy(err, "name a replica of the configuration");
 	} else {
-		err_set(err, -ENOENT, "no-such-volume", l->full,
+		err_set(err, -ENOENT, "no-volume", l->full,
 			"this daemon knows no such volume");
 		err_remedy(err, "`understudyctl status` lists the volumes; "
 			   "--from names the replica to ask for others");

@@ -33,7 +33,7 @@ int stored_find_volume(struct store *s, const struct volume_name *name,
 	int ret = store_volume_by_name(s, source, name->name, out);
 
 	if (ret == -ENOENT) {
-		err_set(err, ret, "no-such-volume", name->name,
+		err_set(err, ret, "no-volume", name->name,
 			"there is no volume %s%s%s here", name->source,
 			source ? "/" : "", name->name);
 		err_remedy(err, "`understudyctl status` lists the volumes");
@@ -78,7 +78,7 @@ int stored_find_point(struct store *s, const struct volume_info *v,
 	(void)snprintf(full, sizeof(full), "%s/%s", v->source, v->name);
 	if (ret != -ENOENT)
 		return err_sys(err, ret, "store", full, "find the point");
-	err_set(err, ret, "no-such-point", full, "there is no such point");
+	err_set(err, ret, "no-point", full, "there is no such point");
 	err_remedy(err, "`understudyctl points %s` lists them", full);
 	return ret;
 }

@@ -15,10 +15,10 @@
  * `restore --store`, which does without one.
  */
 
-/* 0; -ENOENT "no-such-volume"; -ENOTUNIQ "ambiguous", the message lists them. */
+/* 0; -ENOENT "no-volume"; -ENOTUNIQ "ambiguous", the message lists them. */
 int stored_find_volume(struct store *s, const struct volume_name *name,
 		       struct volume_info *out, struct err *err);
-/* 0; -ENOENT "no-such-point". full is SOURCE/NAME, for messages. */
+/* 0; -ENOENT "no-point". full is SOURCE/NAME, for messages. */
 int stored_find_point(struct store *s, const struct volume_info *v,
 		      const struct selector *sel, struct point_info *out,
 		      struct err *err);

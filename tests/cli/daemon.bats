@@ -122,12 +122,12 @@ ctl() {
 		# shellcheck disable=SC2086
 		run ctl --json $verb
 		[ "$status" -eq 1 ]
-		[ "$(jq -r .error.code <<<"$output")" = no-such-volume ]
+		[ "$(jq -r .error.code <<<"$output")" = no-volume ]
 		[ "$(jq -r .error.remedy <<<"$output")" != null ]
 	done
 	[ ! -e "$DIR/target" ]
 	run ctl --json restore db1 --from dr9 --to "$DIR/target"
-	[ "$(jq -r .error.code <<<"$output")" = no-such-replica ]
+	[ "$(jq -r .error.code <<<"$output")" = no-replica ]
 	[ "$(jq -r .error.target <<<"$output")" = untouched ]
 }
 
