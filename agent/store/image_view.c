@@ -37,6 +37,50 @@ static struct image_view *of(struct image *im)
 	return (struct image_view *)im;
 }
 
+/*
+ * Zero units hold nothing to read, but a seal all the same: without a look at
+ * it, whoever writes to the store could make zeros of any block.
+ */
+struct zero_check {
+	struct image_view *iv;
+	uint64_t bad_block;
+};
+
+static int check_zero_unit(void *arg, const struct view_piece *p)
+{
+	struct zero_check *zc = arg;
+	struct unit_view u;
+	int r;
+
+	zc->bad_block = p->first;
+	if (p->absent)
+		return -EBADMSG;
+	r = opener_open(zc->iv->opener, &p->delta, p->unit, p->unit_bytes, &u,
+			NULL, 0);
+	if (r == 0 && (u.codec != UNIT_ZERO || u.first + p->skip != p->first ||
+		       !range_inside(p->skip, p->count, u.count)))
+		r = -EBADMSG;
+	return r;
+}
+
+static int check_zeros(struct image_view *iv, const struct stretch *s,
+		       struct err *err)
+{
+	struct zero_check zc = { .iv = iv, .bad_block = s->first };
+	int r;
+
+	r = view_walk(iv->view, s->first, s->count, check_zero_unit, &zc, err);
+	if (r == -ENOKEY)
+		return image_tell_wrong_key(&iv->image, err);
+	if (r < 0)
+		return err_sys(err, r, "damaged", iv->image.name,
+			       "point %llu: the seal of a run of zeros does "
+			       "not hold: block=%llu",
+			       (unsigned long long)iv->image.point.meta.seq,
+			       (unsigned long long)zc.bad_block);
+	return 0;
+}
+
 /* view_next with a memory of one answer. */
 static int peek(struct image_view *iv, uint64_t block, struct stretch *out,
 		struct err *err)
@@ -77,6 +121,11 @@ static int image_view_next(struct image *im, uint64_t block, uint64_t *first,
 		    more.first != s.first + s.count)
 			break;
 		s.count += more.count;
+	}
+	if (s.zero) {
+		r = check_zeros(iv, &s, err);
+		if (r < 0)
+			return r;
 	}
 	*first = s.first;
 	*count = s.count;
