@@ -27,7 +27,7 @@
 
 #define IN_BYTES ((size_t)256 << 10)
 #define OUT_HIGH_BYTES ((size_t)1 << 20)
-#define LAST_WORDS_MS 3000
+#define LAST_WORDS_MS 1000
 #define SOFTWARE "understudyd"
 
 /* ---- when it has to end ---- */
@@ -445,17 +445,19 @@ static void last_words(struct session *s)
 
 static void log_end(struct session *s)
 {
-	const char *what = s->push.full_name[0] ? s->push.full_name : "reader";
+	const char *what = s->push.full_name[0] ? s->push.full_name :
+						  s->conn->peer_name;
+	enum log_level level = s->err.num ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
 
 	if (!s->accepted) {
 		if (s->err.num)
 			replica_log_refusal(s->r, s->peer->address, &s->err);
 		return;
 	}
-	if (!s->err.num)
-		log_info("%s from %s: session ended", what, s->peer->address);
-	else
-		log_failure(LOG_LEVEL_WARN, &s->err);
+	if (s->err.num == -ESHUTDOWN)
+		level = LOG_LEVEL_INFO;
+	log_at(level, "%s from %s: session ended%s%s", what, s->peer->address,
+	       s->err.num ? ": " : "", s->err.message);
 }
 
 void session_run(struct peer *p, struct conn *conn)
