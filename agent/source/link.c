@@ -264,12 +264,13 @@ static int turn(struct link *l, struct err *err)
 
 static int pump(struct link *l, int timeout_ms, bool wake, struct err *err)
 {
+	bool moved = false;
 	int r;
 
-	do {
-		r = turn(l, err);
-	} while (r > 0);
-	if (r || !timeout_ms)
+	while ((r = turn(l, err)) > 0)
+		moved = true;
+	/* What moved may be what the caller waits for: let it look first. */
+	if (r || moved || !timeout_ms)
 		return r;
 	wait_ready(l, timeout_ms, wake);
 	do {

@@ -363,7 +363,8 @@ int ship_new(const struct ship_config *cfg, struct ship **out,
 	s->compression = cfg->compression;
 	s->rnd = cfg->rnd;
 	s->fp = fp_ctx_new(cfg->key, &cfg->volume);
-	s->cache = fpcache_new(CACHE_LOG2_SLOTS);
+	s->cache = fpcache_new(cfg->cache_log2_slots ? cfg->cache_log2_slots
+						     : CACHE_LOG2_SLOTS);
 	if (!s->fp || !s->cache) {
 		ship_free(s);
 		return err_sys(err, -ENOMEM, "no-memory", "ship", "start");

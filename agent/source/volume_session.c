@@ -113,6 +113,29 @@ static void fill_open(struct volume *v, struct wire_volume_open *o)
 	o->part_minor = v->dev.minor;
 }
 
+/*
+ * A commit whose answer was lost is remembered before anything is built on it:
+ * else a second lost answer would leave the replica two points ahead, and that
+ * looks like another history. What it covered stays pending all the same.
+ */
+static int remember_base(struct volume *v, const struct wire_volume_state *s,
+			 struct err *err)
+{
+	const struct acked *known = &v->vs.acked;
+	const struct acked a = {
+		.valid = true,
+		.epoch = s->epoch,
+		.seq = s->seq,
+		.head = s->head,
+		.flip_wall_ns = s->flip_wall_ns,
+	};
+
+	if (!s->has_point || (known->valid && known->seq == s->seq &&
+			      head_equal(&known->head, &s->head)))
+		return 0;
+	return volstate_save_acked(&v->vs, &a, err);
+}
+
 /* The replica keeps the key, so that it can restore without this host. */
 static int escrow_key(struct volume *v, struct err *err)
 {
@@ -149,12 +172,12 @@ static int open_ship(struct volume *v, struct err *err)
 	return r;
 }
 
-static void adopt_state(struct volume *v, const struct wire_volume_state *s)
+/* Numbers are never given twice, also not after a replica went back. */
+static void adopt_state(struct volume *v, const struct wire_volume_state *s,
+			uint64_t acked_seq)
 {
-	uint64_t acked = v->vs.acked.valid ? v->vs.acked.seq : 0;
-
 	v->has_base = s->has_point;
-	v->base_seq = MAX(s->has_point ? s->seq : 0, acked);
+	v->base_seq = MAX(s->has_point ? s->seq : 0, acked_seq);
 	memset(&v->base_head, 0, sizeof(v->base_head));
 	if (s->has_point)
 		v->base_head = s->head;
@@ -176,6 +199,7 @@ int volume_session_open(struct volume *v, struct err *err)
 	};
 	struct wire_volume_state state;
 	struct wire_volume_open o;
+	uint64_t seq = 0;
 	int r;
 
 	v->handler = (struct link_handler){
@@ -193,6 +217,10 @@ int volume_session_open(struct volume *v, struct err *err)
 	}
 	if (!r)
 		r = judge_history(v, &state, err);
+	if (!r) {
+		seq = v->vs.acked.valid ? v->vs.acked.seq : 0;
+		r = remember_base(v, &state, err);
+	}
 	if (!r)
 		r = escrow_key(v, err);
 	if (!r)
@@ -203,7 +231,7 @@ int volume_session_open(struct volume *v, struct err *err)
 				err->code);
 		return r;
 	}
-	adopt_state(v, &state);
+	adopt_state(v, &state, seq);
 	volume_set_link(v, "connected", "");
 	return 0;
 }

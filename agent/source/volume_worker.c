@@ -242,6 +242,7 @@ static int confirm(struct volume *v, const struct cut_round *round,
 	v->has_proven = true;
 	v->proven_mono_ns = round->flip_mono_ns;
 	pthread_mutex_unlock(&v->lock);
+	volume_note_reason(v, NULL);
 	return link_pump(v->link, 0, err);
 }
 
@@ -367,12 +368,11 @@ static bool session_step(struct volume *v)
 		return false;
 	}
 	v->dial_backoff_ns = 0;
-	if (v->phase == PHASE_REFUSED || v->phase == PHASE_FAILED)
+	/* A failure is over when a point has been made, not before. */
+	if (v->phase == PHASE_REFUSED)
 		volume_set_phase(v, v->vs.acked.valid ? PHASE_RUNNING
 						      : PHASE_INITIALIZING,
 				 NULL);
-	else if (v->phase != PHASE_COMPARING)
-		volume_note_reason(v, NULL);
 	v->next_cut_ns = now_ns(v);
 	return true;
 }
