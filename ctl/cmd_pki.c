@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * `pki init|issue|list|revoke`: work on the files of a replica's state; a
- * daemon need not run. One that does reads revocations on SIGHUP.
+ * `pki init|renew|issue|list|revoke`: work on the files of a replica's state; a
+ * daemon need not run. One that does reads what has changed on SIGHUP.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -70,6 +70,28 @@ int cmd_pki_init(struct ctl *ctl, void *o, char **args, int n_args)
 			       "authority and server certificate made in "
 			       "%s/pki", places.state);
 	return finish(ctl, ret, &err, text,
+		      ret < 0 ? NULL :
+				json_pack("{s:o}", "state",
+					  ctl_text_json(places.state)));
+}
+
+/* ---- renew ---- */
+
+int cmd_pki_renew(struct ctl *ctl, void *o, char **args, int n_args)
+{
+	const struct init_args *a = o;
+	struct err err = ERR_INIT;
+	struct places places;
+	int ret;
+
+	(void)args, (void)n_args;
+	ret = find_state(ctl, &places, &err);
+	if (!ret)
+		ret = pki_server_renew(places.state, a->sans.items, a->sans.n,
+				       &err);
+	return finish(ctl, ret, &err,
+		      "server certificate made anew; a replica that runs takes "
+		      "it up on SIGHUP",
 		      ret < 0 ? NULL :
 				json_pack("{s:o}", "state",
 					  ctl_text_json(places.state)));

@@ -69,6 +69,7 @@ extern const struct command commands[];	/* a NULL name ends it */
 
 int cmd_doctor(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_pki_init(struct ctl *ctl, void *o, char **args, int n_args);
+int cmd_pki_renew(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_pki_issue(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_pki_list(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_pki_revoke(struct ctl *ctl, void *o, char **args, int n_args);

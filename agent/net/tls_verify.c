@@ -158,12 +158,12 @@ static const struct verdict_text {
 	  "`understudyctl pki issue`" },
 	{ X509_V_ERR_HOSTNAME_MISMATCH, -EKEYREJECTED, "tls-name",
 	  "is for another host",
-	  "dial the replica by a name its certificate carries (`--san` of "
-	  "`understudyctl pki init`)" },
+	  "dial the replica by a name its certificate carries, or add the name "
+	  "there: `understudyctl pki renew --san`" },
 	{ X509_V_ERR_IP_ADDRESS_MISMATCH, -EKEYREJECTED, "tls-name",
 	  "is for another address",
-	  "dial the replica by a name its certificate carries (`--san` of "
-	  "`understudyctl pki init`)" },
+	  "dial the replica by a name its certificate carries, or add the name "
+	  "there: `understudyctl pki renew --san`" },
 	{ X509_V_ERR_INVALID_PURPOSE, -EKEYREJECTED, "tls-usage",
 	  "is not made for this end of a connection",
 	  "use a certificate made by `understudyctl pki`" },
@@ -221,7 +221,8 @@ static const char *remedy_of(const struct tls_conn *t,
 		       "`understudyctl pki init` and issue new certificates";
 	return t->accepted ?
 		"issue it a new certificate with `understudyctl pki issue`" :
-		"renew the listener's certificate on the replica";
+		"renew the listener's certificate on the replica: "
+		"`understudyctl pki renew`";
 }
 
 int tls_verdict_tell(const struct tls_conn *t, struct err *err)

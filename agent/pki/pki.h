@@ -62,8 +62,9 @@ struct pki_cert {
 int pki_init(const char *state_dir, const char *const *sans, int n_sans,
 	     struct err *err);
 /*
- * A new certificate for the listener, with these SANs instead of the former;
- * the key stays, so that the change is one rename.
+ * A new certificate for the listener: the former one's names stay, sans are
+ * added. The key stays too, so that the change is one rename. A daemon that
+ * runs takes it up when it is told to reload.
  */
 int pki_server_renew(const char *state_dir, const char *const *sans,
 		     int n_sans, struct err *err);

@@ -50,18 +50,19 @@ static int load_pem(const struct pki_dir *d, const char *name, char **text,
 			       name) : 0;
 }
 
-static int load_ca(struct pki_dir *d, struct err *err)
+int pki_load_cert(const struct pki_dir *d, const char *name, X509 **out,
+		  struct err *err)
 {
 	_cleanup_free_ char *text = NULL;
 	_cleanup_(bio_freep) BIO *bio = NULL;
 	size_t len;
-	int r = load_pem(d, "ca.pem", &text, &len, err);
+	int r = load_pem(d, name, &text, &len, err);
 
 	if (r < 0)
 		return r;
 	bio = BIO_new_mem_buf(text, (int)len);
-	d->ca = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-	return d->ca ? 0 : pki_openssl_err(err, d->path, "read ca.pem");
+	*out = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	return *out ? 0 : pki_openssl_err(err, d->path, "read a certificate");
 }
 
 /* OpenSSL's own would ask on the terminal. */
@@ -74,32 +75,31 @@ static int no_passphrase(char *buf, int size, int rwflag, void *u)
 	return -1;
 }
 
-EVP_PKEY *pki_load_key(const struct pki_dir *d, const char *name,
-		       struct err *err)
+int pki_load_key(const struct pki_dir *d, const char *name, EVP_PKEY **out,
+		 struct err *err)
 {
 	_cleanup_free_ char *text = NULL;
 	_cleanup_(bio_freep) BIO *bio = NULL;
-	EVP_PKEY *key;
 	size_t len;
+	int r = load_pem(d, name, &text, &len, err);
 
-	if (load_pem(d, name, &text, &len, err))
-		return NULL;
+	if (r < 0)
+		return r;
 	bio = BIO_new_mem_buf(text, (int)len);
-	key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) :
-		    NULL;
+	*out = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) :
+		     NULL;
 	OPENSSL_cleanse(text, len);
-	if (!key)
-		(void)pki_openssl_err(err, d->path, "read the private key");
-	return key;
+	return *out ? 0 : pki_openssl_err(err, d->path, "read a private key");
 }
 
-static int load_ca_key(struct pki_dir *d, struct err *err)
+static int load_ca(struct pki_dir *d, struct err *err)
 {
-	d->ca_key = pki_load_key(d, "ca.key", err);
-	if (!d->ca_key)
-		return -EIO;
-	if (X509_check_private_key(d->ca, d->ca_key) == 1)
-		return 0;
+	int r = pki_load_cert(d, "ca.pem", &d->ca, err);
+
+	if (r == 0)
+		r = pki_load_key(d, "ca.key", &d->ca_key, err);
+	if (r < 0 || X509_check_private_key(d->ca, d->ca_key) == 1)
+		return r;
 	ERR_clear_error();
 	return err_set(err, -EBADMSG, "pki-damaged", d->path,
 		       "read ca.key: it is not the key of ca.pem");
@@ -161,8 +161,6 @@ int pki_dir_open(const struct pki_env *env, const char *state_dir,
 		r = load_index(out, err);
 	if (r == 0)
 		r = load_ca(out, err);
-	if (r == 0)
-		r = load_ca_key(out, err);
 	if (r < 0)
 		pki_dir_close(out);
 	return r;

@@ -41,9 +41,11 @@ int pki_dir_open(const struct pki_env *env, const char *state_dir,
 void pki_dir_close(struct pki_dir *d);
 struct pki_signer pki_dir_signer(const struct pki_dir *d);
 
-/* A private key below the directory, or NULL. */
-EVP_PKEY *pki_load_key(const struct pki_dir *d, const char *name,
-		       struct err *err);
+/* A certificate, a private key, below the directory. */
+int pki_load_cert(const struct pki_dir *d, const char *name, X509 **out,
+		  struct err *err);
+int pki_load_key(const struct pki_dir *d, const char *name, EVP_PKEY **out,
+		 struct err *err);
 
 /* A name below a directory. */
 struct pki_file {

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -27,7 +28,15 @@ struct san_list {
 	const char *names[MAX_SANS];
 	int n;
 	char host[256];
+	char *kept[MAX_SANS];		/* of the former certificate; ours */
+	int n_kept;
 };
+
+static void san_list_free(struct san_list *l)
+{
+	while (l->n_kept)
+		free(l->kept[--l->n_kept]);
+}
 
 static int san_add(struct san_list *l, const char *san, struct err *err)
 {
@@ -62,6 +71,38 @@ static int sans_collect(struct san_list *l, const char *const *sans, int n,
 		r = san_add(l, l->host, err);
 	for (i = 0; r == 0 && i < ARRAY_SIZE(always); i++)
 		r = san_add(l, always[i], err);
+	return r;
+}
+
+/* A name of the former certificate; too many are refused by san_add. */
+static int san_keep(void *arg, const char *san)
+{
+	struct san_list *l = arg;
+	char *copy;
+
+	if (l->n_kept == MAX_SANS)
+		return 0;
+	copy = strdup(san);
+	if (!copy)
+		return -ENOMEM;
+	l->kept[l->n_kept++] = copy;
+	return 0;
+}
+
+static int sans_of_former(const struct pki_dir *d, struct san_list *l,
+			  struct err *err)
+{
+	_cleanup_(x509_freep) X509 *cert = NULL;
+	int i, r = pki_load_cert(d, "server/cert.pem", &cert, err);
+
+	if (r < 0)
+		return r;
+	r = pki_sans_of(cert, san_keep, l);
+	if (r < 0)
+		return err_set(err, r, "no-memory", d->path,
+			       "read the former certificate: out of memory");
+	for (i = 0; r == 0 && i < l->n_kept; i++)
+		r = san_add(l, l->kept[i], err);
 	return r;
 }
 
@@ -108,20 +149,23 @@ static X509 *server_sign(struct pki_dir *d, const struct san_list *l,
 int pki_server_renew_in(const struct pki_env *env, const char *state_dir,
 			const char *const *sans, int n_sans, struct err *err)
 {
-	_cleanup_(pki_dir_close) struct pki_dir d;
+	_cleanup_(pki_dir_close) struct pki_dir d = { .env = env, .fd = -1 };
 	_cleanup_(evp_pkey_freep) EVP_PKEY *key = NULL;
 	_cleanup_(x509_freep) X509 *cert = NULL;
-	struct san_list list = { 0 };
+	_cleanup_(san_list_free) struct san_list list = { 0 };
 	struct pki_file f = { -1, NULL, "server/cert.pem", 0644 };
 	int r;
 
 	r = pki_dir_open(env, state_dir, &d, err);
 	if (r == 0)
+		r = sans_of_former(&d, &list, err);
+	if (r == 0)
 		r = sans_collect(&list, sans, n_sans, err);
+	if (r == 0)
+		r = pki_load_key(&d, "server/key.pem", &key, err);
 	if (r < 0)
 		return r;
-	key = pki_load_key(&d, "server/key.pem", err);
-	cert = key ? server_sign(&d, &list, key, err) : NULL;
+	cert = server_sign(&d, &list, key, err);
 	if (!cert)
 		return err && err->num ? err->num : -EIO;
 	f.dirfd = d.fd;

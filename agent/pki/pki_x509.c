@@ -13,6 +13,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <openssl/ec.h>
@@ -317,6 +318,41 @@ static int add_sans(X509 *x, const char *const *sans, int n_sans)
 		}
 	}
 	return n_sans ? add_ext(x, NID_subject_alt_name, names, false) : 0;
+}
+
+static int san_text(const GENERAL_NAME *name, char *out, size_t cap)
+{
+	const ASN1_STRING *value;
+	int n;
+
+	if (name->type != GEN_DNS && name->type != GEN_IPADD)
+		return -ENOENT;
+	value = name->type == GEN_DNS ? name->d.dNSName : name->d.iPAddress;
+	n = ASN1_STRING_length(value);
+	if (name->type == GEN_DNS) {
+		(void)snprintf(out, cap, "%.*s", n,
+			       (const char *)ASN1_STRING_get0_data(value));
+		return 0;
+	}
+	return inet_ntop(n == 4 ? AF_INET : AF_INET6,
+			 ASN1_STRING_get0_data(value), out,
+			 (socklen_t)cap) ? 0 : -ENOENT;
+}
+
+int pki_sans_of(X509 *cert, int (*cb)(void *arg, const char *san), void *arg)
+{
+	_cleanup_(general_names_freep) GENERAL_NAMES *names =
+		X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	int i, r = 0;
+
+	for (i = 0; r == 0 && i < sk_GENERAL_NAME_num(names); i++) {
+		char text[256];
+
+		if (san_text(sk_GENERAL_NAME_value(names, i), text,
+			     sizeof(text)) == 0)
+			r = cb(arg, text);
+	}
+	return r;
 }
 
 /* ---- certificates ---- */

@@ -85,6 +85,12 @@ uint64_t pki_crl_number(X509_CRL *crl);
 /* 0 or -EINVAL "bad-san". */
 int pki_san_check(const char *san, struct err *err);
 
+/*
+ * Calls cb with each name and address, as pki_san_check takes them. 0,
+ * -ENOMEM, or cb's non-zero result.
+ */
+int pki_sans_of(X509 *cert, int (*cb)(void *arg, const char *san), void *arg);
+
 /* In pki_subject.c. */
 int pki_subject_to_extension(const struct pki_subject *s,
 			     X509_EXTENSION **out);

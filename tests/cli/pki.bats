@@ -40,6 +40,16 @@ ctl() {
 	[ "$(jq -r .error.code <<<"$output")" = pki-exists ]
 }
 
+@test "renew keeps key and names, and adds those given" {
+	ctl pki init --san dr1.example
+	sum=$(sha256sum "$DIR/deep/state/pki/server/key.pem")
+	ctl pki renew --san dr2.example
+	[ "$(sha256sum "$DIR/deep/state/pki/server/key.pem")" = "$sum" ]
+	run openssl x509 -in "$DIR/deep/state/pki/server/cert.pem" -noout -text
+	[[ $output == *dr1.example* ]]
+	[[ $output == *dr2.example* ]]
+}
+
 @test "issue writes an identity; list and revoke know it" {
 	ctl pki init
 	ctl pki issue web1 --rights push,read --volumes 'db*' --out "$DIR/web1"

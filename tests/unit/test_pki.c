@@ -537,23 +537,30 @@ TEST(an_unknown_name_cannot_be_revoked)
 	EXPECT_STR(err.code, "no-such-certificate");
 }
 
-TEST(renewing_the_listener_keeps_its_key_and_changes_its_names)
+TEST(renewing_the_listener_keeps_its_key_and_its_names)
 {
-	const char *const sans[] = { "new.example" };
+	const char *const first[] = { "old.example", "2001:db8::7" };
+	const char *const more[] = { "new.example", "old.example" };
 	_cert_ ca = NULL;
 	_cert_ cert = NULL;
 	struct listed l = { 0 };
+	struct clock clock;
+	struct pki_env env;
 	char *key;
 
-	init();
+	ASSERT_OK(pki_init(STATE, first, 2, NULL));
 	key = strdupa(slurp(in_scratch("state/pki/server/key.pem")));
-	ASSERT_OK(pki_server_renew(STATE, sans, 1, NULL));
+	env = shifted_env(&clock, 900 * 86400LL);	/* it has expired */
+	ASSERT_OK(pki_server_renew_in(&env, STATE, more, 2, NULL));
 	EXPECT_STR(slurp(in_scratch("state/pki/server/key.pem")), key);
 	ca = read_cert(in_scratch("state/pki/ca.pem"));
 	cert = read_cert(in_scratch("state/pki/server/cert.pem"));
+	EXPECT_INT(X509_check_host(cert, "old.example", 0, 0, NULL), 1);
 	EXPECT_INT(X509_check_host(cert, "new.example", 0, 0, NULL), 1);
-	EXPECT_INT(verdict(ca, cert, NULL, X509_PURPOSE_SSL_SERVER, 0),
-		   X509_V_OK);
+	EXPECT_INT(X509_check_ip_asc(cert, "2001:db8::7", 0), 1);
+	EXPECT_INT(X509_check_ip_asc(cert, "127.0.0.1", 0), 1);
+	EXPECT_INT(verdict(ca, cert, NULL, X509_PURPOSE_SSL_SERVER,
+			   time(NULL) + 1600 * 86400LL), X509_V_OK);
 	ASSERT_OK(pki_list(STATE, collect, &l, NULL));
 	EXPECT_INT(l.n, 2);
 }
