@@ -86,8 +86,10 @@ static int report(struct run *run, uint64_t done, uint64_t verified)
 static int write_bytes(struct run *run, const uint8_t *p, uint64_t off,
 		       uint64_t n)
 {
-	int r = io_pwrite_all(run->io, run->fd, p, (size_t)n, off);
+	int r;
 
+	run->out->touched = true;
+	r = io_pwrite_all(run->io, run->fd, p, (size_t)n, off);
 	if (r < 0)
 		return tell_target(run, r, "write", off);
 	run->out->written_bytes += n;
@@ -148,6 +150,7 @@ static int zero_by_call(struct run *run, uint64_t off, uint64_t n)
 {
 	int r;
 
+	run->out->touched = true;
 	if (!run->no_punch) {
 		r = run->io->ops->fallocate(run->io, run->fd,
 					    FALLOC_FL_PUNCH_HOLE |
@@ -366,8 +369,10 @@ static int check_target(struct run *run)
 
 static int resize(struct run *run, uint64_t size)
 {
-	int r = run->io->ops->ftruncate(run->io, run->fd, size);
+	int r;
 
+	run->out->touched = true;
+	r = run->io->ops->ftruncate(run->io, run->fd, size);
 	return r < 0 ? tell_target(run, r, "set the file's length", size) : 0;
 }
 

@@ -88,6 +88,9 @@ struct restore_result {
 	uint64_t written_bytes;
 	uint64_t zero_bytes;		/* skipped, punched or zeroed */
 	uint64_t verified_bytes;
+	bool touched;			/* the target is not as it was, or may
+					 * not be; false also after an error
+					 * that came before any change */
 };
 
 /*

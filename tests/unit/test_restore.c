@@ -173,6 +173,7 @@ TEST(in_place_writes_only_what_differs)
 	EXPECT_U64(res.written_bytes, N_DATA_BYTES);
 	ASSERT_INT(restore_run(&m.image, t.fd, &o, &res, NULL), 0);
 	EXPECT_U64(res.written_bytes, 0);
+	EXPECT_FALSE(res.touched);
 	memset(junk, 0x77, sizeof(junk));
 	/* two blocks of data, and one byte where zeros belong */
 	ASSERT_OK(io_pwrite_all(io_posix(), t.fd, junk, B, 3 * B));
@@ -297,6 +298,7 @@ TEST(a_wrong_key_leaves_the_target_as_it_was)
 	m.read_error = -ENOKEY;
 	target_open(&t, 50 * B);
 	EXPECT_INT(restore_run(&m.image, t.fd, &o, &res, NULL), -ENOKEY);
+	EXPECT_FALSE(res.touched);
 	EXPECT_U64(target_size(&t), 50 * B);
 	EXPECT_TRUE(target_all(&t, 0, 50 * B, 0xa5));
 	model_free(&m);
@@ -536,6 +538,7 @@ TEST(an_unreadable_block_in_the_middle_fails_the_restore)
 	m.read_error_block = 900;
 	target_open(&t, 0);
 	EXPECT_INT(restore_run(&m.image, t.fd, &o, &res, NULL), -EBADMSG);
+	EXPECT_TRUE(res.touched);
 	EXPECT_TRUE(res.image_bytes < 901 * B);
 	model_free(&m);
 }
