@@ -74,6 +74,8 @@ static void *write_chain(void *arg)
 			if (r != (ssize_t)l->slot_bytes)
 				w->error = r < 0 ? -errno : -EIO;
 			w->writes++;
+			if (l->pause_us)
+				(void)usleep(l->pause_us);
 		}
 	}
 	w->first = n;

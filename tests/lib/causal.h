@@ -22,6 +22,7 @@ struct causal_layout {
 	uint32_t slots;
 	uint32_t slot_bytes;		/* multiple of 4096 */
 	uint64_t stride_bytes;		/* between slots of one chain */
+	uint32_t pause_us;		/* of a writer, after each write */
 	/* Number to go on with, per chain; 0 on a device of zeros. */
 	uint64_t next[CAUSAL_CHAINS_MAX];
 };

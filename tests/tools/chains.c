@@ -2,9 +2,10 @@
 /*
  * The causal-chain oracle as a program (see tests/lib/causal.h):
  *
- *	chains write DEVICE
+ *	chains write DEVICE [PAUSE]
  *		ordered, dependent writers, until SIGTERM; then the number of
- *		writes is printed. Goes on where an earlier run ended.
+ *		writes is printed. Goes on where an earlier run ended. PAUSE:
+ *		microseconds after each write
  *	chains image FILE [FILE2]
  *		judges an image; with FILE2, one whose odd slots come from it
  *	chains points STORE VOLUME KEY [FROM]
@@ -61,7 +62,7 @@ static int find_next(const char *device, struct causal_layout *l)
 	return 0;
 }
 
-static int run_writers(const char *device)
+static int run_writers(const char *device, const char *pause)
 {
 	struct causal_layout l = layout;
 	struct causal_writers *w;
@@ -72,6 +73,7 @@ static int run_writers(const char *device)
 	(void)sigemptyset(&end);
 	(void)sigaddset(&end, SIGTERM);
 	(void)sigaddset(&end, SIGINT);
+	l.pause_us = pause ? (uint32_t)strtoul(pause, NULL, 10) : 0;
 	if (find_next(device, &l) || sigprocmask(SIG_BLOCK, &end, NULL)) {
 		perror(device);
 		return 2;
@@ -217,8 +219,8 @@ int main(int argc, char **argv)
 {
 	const char *verb = argc > 1 ? argv[1] : "";
 
-	if (!strcmp(verb, "write") && argc == 3)
-		return run_writers(argv[2]);
+	if (!strcmp(verb, "write") && (argc == 3 || argc == 4))
+		return run_writers(argv[2], argc == 4 ? argv[3] : NULL);
 	if (!strcmp(verb, "image") && (argc == 3 || argc == 4))
 		return judge_files(argv + 2, argc - 2);
 	if (!strcmp(verb, "points") && (argc == 5 || argc == 6))

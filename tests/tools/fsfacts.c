@@ -364,11 +364,15 @@ static bool version_is_legal(const struct legal *l, uint32_t i,
 		return false;
 	*scratch = l->base;
 	for (k = 0; k < l->n; k++) {
-		apply(scratch, &l->under_way[k]);
-		/* A change that is not whole may show zeros where it grows. */
-		if (i < scratch->n &&
-		    (scratch->version[i] == version ||
-		     (!version && l->under_way[k].op != OVERWRITE)))
+		const struct change *c = &l->under_way[k];
+
+		apply(scratch, c);
+		if (i < scratch->n && scratch->version[i] == version)
+			return true;
+		/* A change that is not whole may show zeros where it grows;
+		 * where it cuts, the end of the last block is zeroed first. */
+		if (!version && i >= c->first &&
+		    c->op != OVERWRITE && c->op < RENAME)
 			return true;
 	}
 	return false;
