@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/evp.h>
+
 #include "base/rnd.h"
 #include "wire/msg.h"
 #include "wire/wiretext.h"
@@ -483,6 +485,86 @@ TEST(the_largest_bulk_messages_fit_and_no_larger)
 	EXPECT_OK(encode_one(&m));
 	m.u.piece.unit_bytes++;
 	EXPECT_INT(encode_one(&m), -EINVAL);
+}
+
+/* ---- what docs/wire-protocol.md promises ---- */
+
+TEST(numbers_and_limits_are_the_documented_ones)
+{
+	static const struct {
+		uint16_t number;
+		const char *name;
+		int64_t at_acceptor, at_dialler;
+	} documented[] = {
+		{ 1, "HELLO", 351, -EPROTO },
+		{ 2, "ACCEPT", -EPROTO, 426 },
+		{ 3, "REJECT", -EPROTO, 690 },
+		{ 4, "BYE", 690, 690 },
+		{ 5, "ERROR", -EPROTO, 690 },
+		{ 6, "PING", 0, -EPROTO },
+		{ 7, "PONG", -EPROTO, 0 },
+		{ 8, "DONE", -EPROTO, 0 },
+		{ 16, "VOLUME_OPEN", 167, -EPROTO },
+		{ 17, "VOLUME", -EPROTO, 98 },
+		{ 18, "REFUSE", -EPROTO, 690 },
+		{ 19, "POINT_BEGIN", 84, -EPROTO },
+		{ 20, "UNITS", 1048576, -EPROTO },
+		{ 21, "FP_QUERY", 12, -EPROTO },
+		{ 22, "FPS", -EPROTO, 262156 },
+		{ 23, "COMMIT", 139, -EPROTO },
+		{ 24, "ACK", -EPROTO, 88 },
+		{ 25, "CONFIRM", 24, -EPROTO },
+		{ 26, "DISCARD", 0, -EPROTO },
+		{ 27, "ESCROW", 1024, -EPROTO },
+		{ 32, "POINTS_QUERY", 132, -EPROTO },
+		{ 33, "POINT", -EPROTO, 128 },
+		{ 34, "POINTS_END", -EPROTO, 0 },
+		{ 35, "VIEW_OPEN", 223, -EPROTO },
+		{ 36, "VIEW", -EPROTO, 276 },
+		{ 37, "VIEW_READ", 12, -EPROTO },
+		{ 38, "PIECE", -EPROTO, 65953 },
+		{ 39, "READ_END", -EPROTO, 12 },
+		{ 40, "VIEW_CLOSE", 0, -EPROTO },
+	};
+	size_t i;
+
+	ASSERT_U64(N_TYPES, sizeof(documented) / sizeof(documented[0]));
+	for (i = 0; i < N_TYPES; i++) {
+		struct frame_header h = { .type = documented[i].number };
+
+		EXPECT_STR(msg_name((enum msg_type)h.type),
+			   documented[i].name);
+		EXPECT_INT(msg_limit_at_acceptor(&h),
+			   documented[i].at_acceptor);
+		EXPECT_INT(msg_limit_at_dialler(&h), documented[i].at_dialler);
+	}
+}
+
+/*
+ * Version 1 as it is spoken. A change of this sum is a change of layout, which
+ * peers in the field would not survive: add a message instead.
+ */
+TEST(the_bytes_of_version_1_do_not_change)
+{
+	static const uint8_t golden[32] = {
+		0x6d, 0xbe, 0x9f, 0x43, 0xe4, 0x9a, 0xf6, 0xaf,
+		0x20, 0xa2, 0x0f, 0x0e, 0x76, 0xb2, 0x30, 0x0b,
+		0xf1, 0xd9, 0x26, 0xa9, 0x91, 0xda, 0xf5, 0x51,
+		0x88, 0x0e, 0x32, 0xc1, 0xfb, 0xb0, 0xaf, 0xc9
+	};
+	_cleanup_buf_ struct buf all = { 0 }, b = { 0 };
+	uint8_t digest[32];
+	size_t i;
+
+	memset(fps, 0x77, sizeof(fps));
+	memset(units, 0x66, sizeof(units));
+	for (i = 0; i < N_TYPES; i++) {
+		encode_example(&b, all_types[i]);
+		buf_put(&all, b.data, b.len);
+	}
+	ASSERT_TRUE(EVP_Digest(all.data, all.len, digest, NULL, EVP_sha256(),
+			       NULL));
+	EXPECT_MEM(digest, golden, sizeof(golden));
 }
 
 /* ---- room for later ---- */
