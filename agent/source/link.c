@@ -41,6 +41,7 @@ struct link {
 	enum wire_request done;
 	struct wire_volume_state volume;
 	uint64_t bytes_sent;
+	size_t offered;			/* by a write that could not go on */
 	uint64_t heard_ns, sent_ns;	/* mono; last byte either way */
 	bool ping_out;
 	/* Rate limit: bytes that may be sent until the next refill. */
@@ -190,10 +191,12 @@ static int write_some(struct link *l, bool *moved, struct err *err)
 	if (out->failed)
 		return over(l, err_sys(err, -ENOMEM, "no-memory", l->object,
 				       "send"));
-	n = allowance(l, out->len);
+	/* TLS wants a write that could not be finished offered again whole. */
+	n = MAX(allowance(l, out->len), l->offered);
 	if (!n)
 		return 0;
 	r = conn_write(l->conn, out->data, n, 0);
+	l->offered = r == -EAGAIN ? n : 0;
 	if (r == -EAGAIN || r == -EINTR)
 		return 0;
 	if (r < 0)

@@ -304,7 +304,7 @@ static int enter_new(struct volume_tracker *vt, struct us_volume *want)
 		return r;
 	want->used = 1;
 	h->volumes[vt->index] = *want;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* A system call: the entry is there before it is named. */
 	r = disk_add(h, want, vt->index);
 	if (r)
 		entry_drop(h, vt->index);
@@ -381,9 +381,9 @@ static int op_pending_set_all(struct tracker *t, struct err *err)
 	r = read_losses(vt, &c, &issue, &complete, &detached);
 	if (r)
 		return err_sys(err, r, "bpf-gone", "tracker", "read counters");
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* Its stores are sequentially consistent: after what was read above,
+	 * before what is written below. */
 	words_pending_set_all(&vt->words);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	seen->counters = c;
 	seen->issue_misses = issue;
 	seen->complete_misses = complete;
