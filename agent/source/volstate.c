@@ -277,19 +277,24 @@ struct search {
 	const char *name;
 };
 
-/* One directory under volumes/: 1 when it is the one. */
+/* One directory under volumes/: 1 when it is the one. Nothing of the others
+ * must stay in what may become a new volume. */
 static int examine(void *arg, const char *entry)
 {
 	struct search *s = arg;
+	struct volstate found = { .io = s->v->io, .acked_fd = -1 };
 	struct uuid u;
 
 	if (uuid_parse(entry, &u))
 		return 0;
-	(void)snprintf(s->v->dir, sizeof(s->v->dir), "%s/%s", s->volumes,
+	(void)snprintf(found.dir, sizeof(found.dir), "%s/%s", s->volumes,
 		       entry);
 	/* A directory without a state file is a creation that was cut off. */
-	return !state_load(s->v) && !strcmp(s->v->name, s->name) &&
-	       uuid_equal(&s->v->uuid, &u);
+	if (state_load(&found) || strcmp(found.name, s->name) != 0 ||
+	    !uuid_equal(&found.uuid, &u))
+		return 0;
+	*s->v = found;
+	return 1;
 }
 
 /* The state file comes last: only then is the volume there. */
