@@ -355,8 +355,8 @@ TEST_WITH_TIMEOUT(what_is_committed_is_what_was_staged, 60)
 
 		if (!connect_ends(&e, life))
 			points += run_session(&e, need, true);
-		deaths += e.far.die_after <= 0;
 		disconnect_ends(&e);
+		deaths += e.far.die_after <= 0;
 		/* Nobody knows what arrived: everything is staged again. */
 		memset(need, 1, sizeof(need));
 	}
