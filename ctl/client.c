@@ -38,13 +38,16 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* The signals are for whoever comes after, too. */
+/* What came was heard; what comes from here on does what it always does. */
 static void close_signals(int fd)
 {
+	struct signalfd_siginfo si;
 	sigset_t set;
 
 	if (fd < 0)
 		return;
+	while (read(fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
+		;
 	(void)close(fd);
 	(void)sigemptyset(&set);
 	(void)sigprocmask(SIG_SETMASK, &set, NULL);
@@ -96,6 +99,7 @@ static int take_reply(struct call *c, struct ctl_reply *r)
 	case CTL_REPLY_ERROR:
 		err_copy(&reply->err, &r->err);
 		reply->error = TAKE_PTR(r->body);
+		reply->from_daemon = true;
 		reply->exit = r->exit;
 		return -EREMOTEIO;
 	}

@@ -26,7 +26,8 @@ struct client_request {
 struct client_reply {
 	json_t *result;			/* owned; NULL after a failure */
 	struct err err;
-	json_t *error;			/* owned; as the daemon sent it */
+	json_t *error;			/* owned; as --json prints it */
+	bool from_daemon;		/* it is the daemon's own answer */
 	int exit;
 };
 

@@ -251,6 +251,7 @@ int cmd_pki_list(struct ctl *ctl, void *o, char **args, int n_args)
 	if (ret < 0) {
 		err_sys(&err, ret, "failed", places.state,
 			"list the certificates");
+		output_table_free(l.table);
 		json_decref(j);
 		return output_failure(ctl->json, &err);
 	}

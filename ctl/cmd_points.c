@@ -142,7 +142,8 @@ int cmd_points(struct ctl *ctl, void *o, char **args, int n_args)
 	else if (ctl->json)
 		ret = print_spool(&sink, reply.result);
 	else
-		ret = output_table_end(sink.table);
+		ret = output_table_end(TAKE_PTR(sink.table));
+	output_table_free(sink.table);
 	if (sink.spool)
 		(void)fclose(sink.spool);
 	client_reply_free(&reply);

@@ -186,9 +186,13 @@ static int by_daemon(struct restore_request *rq, struct client_reply *reply,
 	const char *target =
 		json_string_value(json_object_get(reply->error, "target"));
 
-	/* The daemon says so, or never got to hear of it. */
-	*untouched = ret < 0 && ((target && !strcmp(target, "untouched")) ||
-				 !strcmp(reply->err.code, "no-daemon"));
+	/*
+	 * A daemon that answers tells what it left; one that was not there left
+	 * nothing; of one that went silent the worst is to be assumed.
+	 */
+	*untouched = ret < 0 && (reply->from_daemon ?
+					 !target || strcmp(target, "incomplete") :
+					 !strcmp(reply->err.code, "no-daemon"));
 	return ret;
 }
 

@@ -145,16 +145,21 @@ void output_table_cell(struct output_table *t, const char *text)
 		t->failed = true;
 }
 
+void output_table_free(struct output_table *t)
+{
+	if (!t)
+		return;
+	if (t->table)
+		scols_unref_table(t->table);
+	free(t);
+}
+
 int output_table_end(struct output_table *t)
 {
 	int ret = CTL_EXIT_FAILED;
 
-	if (!t)
-		return ret;
-	if (!t->failed && !scols_print_table(t->table))
+	if (t && !t->failed && !scols_print_table(t->table))
 		ret = CTL_EXIT_DONE;
-	if (t->table)
-		scols_unref_table(t->table);
-	free(t);
+	output_table_free(t);
 	return ret;
 }

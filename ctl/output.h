@@ -34,6 +34,7 @@ struct output_table *output_table_new(const struct output_column *columns,
 				      size_t n);
 void output_table_row(struct output_table *t);
 void output_table_cell(struct output_table *t, const char *text);
+void output_table_free(struct output_table *t);	/* NULL is fine */
 /* Prints and frees. 0, or CTL_EXIT_FAILED. */
 int output_table_end(struct output_table *t);
 

@@ -55,6 +55,8 @@ struct ctlserver {
 
 	pthread_mutex_t lock;		/* guards what follows */
 	int n_quick, n_long;
+	bool has_ended;			/* a thread is to be joined: */
+	pthread_t ended;		/* it has joined the one before it */
 };
 
 struct ctl_call {
@@ -167,19 +169,34 @@ static int *counter(struct ctlserver *s, const struct ctl_verb *verb)
 
 static void call_free(struct ctl_call *call)
 {
-	struct ctlserver *s = call->server;
-	const struct ctl_verb *verb = call->verb;
-
 	(void)close(call->fd);
 	ctl_request_free(&call->request);
 	if (call->unsent.data)
 		buf_free(&call->unsent);
 	json_decref(call->details);
 	free(call);
-	/* Under the lock to the end: without a request s may be freed. */
-	LOCK_SCOPE(&s->lock);
+}
+
+/*
+ * The thread of a request says that it is at its end, and joins the one that
+ * said so before: so that the last one stands for all. Without requests the
+ * server may be freed once the lock is let go.
+ */
+static void end_thread(struct ctlserver *s, const struct ctl_verb *verb)
+{
+	pthread_t before;
+	bool has_before;
+
+	pthread_mutex_lock(&s->lock);
+	has_before = s->has_ended;
+	before = s->ended;
+	s->has_ended = true;
+	s->ended = pthread_self();
 	(*counter(s, verb))--;
 	signal_fd(s->ended_fd);
+	pthread_mutex_unlock(&s->lock);
+	if (has_before)
+		(void)pthread_join(before, NULL);
 }
 
 static void send_answer(struct ctl_call *call, int ret, json_t *result,
@@ -210,17 +227,20 @@ static void send_answer(struct ctl_call *call, int ret, json_t *result,
 static void *call_thread(void *arg)
 {
 	struct ctl_call *call = arg;
+	const struct ctl_verb *verb = call->verb;
+	struct ctlserver *s = call->server;
 	struct err err = ERR_INIT;
 	json_t *result = NULL;
 	int ret;
 
-	ret = call->verb->run(call->server->arg, call, &result, &err);
+	ret = verb->run(s->arg, call, &result, &err);
 	if (ret < 0) {
 		json_decref(result);
 		result = NULL;
 	}
 	send_answer(call, ret, result, &err);
 	call_free(call);
+	end_thread(s, verb);
 	return NULL;
 }
 
@@ -250,6 +270,12 @@ static int reserve(struct ctlserver *s, const struct ctl_verb *verb,
 	return 0;
 }
 
+static void unreserve(struct ctlserver *s, const struct ctl_verb *verb)
+{
+	LOCK_SCOPE(&s->lock);
+	(*counter(s, verb))--;
+}
+
 static const struct ctl_verb *find_verb(const struct ctlserver *s,
 					const char *name)
 {
@@ -261,30 +287,12 @@ static const struct ctl_verb *find_verb(const struct ctlserver *s,
 	return NULL;
 }
 
-static int spawn(struct ctl_call *call, struct err *err)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	int ret;
-
-	ret = -pthread_attr_init(&attr);
-	if (!ret) {
-		(void)pthread_attr_setdetachstate(&attr,
-						  PTHREAD_CREATE_DETACHED);
-		ret = -pthread_create(&thread, &attr, call_thread, call);
-		(void)pthread_attr_destroy(&attr);
-	}
-	if (ret < 0)
-		return err_sys(err, ret, "busy", call->verb->name,
-			       "start a thread");
-	return 0;
-}
-
 /* The request of w, whole by now, goes to a thread of its own with its fd. */
 static int start_call(struct ctlserver *s, struct waiting *w, struct err *err)
 {
 	const struct ctl_verb *verb = find_verb(s, w->request.verb);
 	struct ctl_call *call;
+	pthread_t thread;
 	int ret;
 
 	if (!verb) {
@@ -305,12 +313,14 @@ static int start_call(struct ctlserver *s, struct waiting *w, struct err *err)
 	call->request = w->request;
 	call->fd = w->fd;
 	memset(&w->request, 0, sizeof(w->request));
-	ret = spawn(call, err);
+	w->fd = -1;
+	ret = -pthread_create(&thread, NULL, call_thread, call);
 	if (ret < 0) {
+		err_sys(err, ret, "busy", verb->name, "start a thread");
 		refuse(call->fd, err);
 		call_free(call);
+		unreserve(s, verb);
 	}
-	w->fd = -1;
 	return 0;
 }
 
@@ -528,6 +538,8 @@ bool ctlserver_stop(struct ctlserver *s, uint64_t timeout_ns)
 		if (read(s->ended_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
 			return false;
 	}
+	if (s->has_ended)
+		(void)pthread_join(s->ended, NULL);
 	server_free(s);
 	return true;
 }

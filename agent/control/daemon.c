@@ -417,6 +417,8 @@ struct stop_job {
 	struct daemon *d;
 	struct daemon_volume *dv;	/* NULL: the replica role */
 	int done_fd;
+	pthread_t thread;
+	bool joinable;
 };
 
 static void *stop_thread(void *arg)
@@ -435,12 +437,9 @@ static void *stop_thread(void *arg)
 
 static void spawn_stop(struct stop_job *job)
 {
-	pthread_t thread;
-
-	if (pthread_create(&thread, NULL, stop_thread, job))
+	job->joinable = !pthread_create(&job->thread, NULL, stop_thread, job);
+	if (!job->joinable)
 		(void)stop_thread(job);
-	else
-		(void)pthread_detach(thread);
 }
 
 /* All at once: each takes as long as its peer lets it. */
@@ -451,7 +450,9 @@ static size_t spawn_stops(struct daemon *d, struct stop_job *jobs, int done_fd)
 	while (d->n_volumes) {
 		struct stop_job *job = &jobs[n++];
 
-		*job = (struct stop_job){ d, d->volumes[0], done_fd };
+		*job = (struct stop_job){
+			.d = d, .dv = d->volumes[0], .done_fd = done_fd,
+		};
 		take_out(d, job->dv);
 		spawn_stop(job);
 	}
@@ -497,11 +498,14 @@ bool daemon_stop(struct daemon *d)
 		calls_ended = ctlserver_stop(d->server, CALLS_TIMEOUT_NS);
 	/* Restores read the store: it goes after them. */
 	if (calls_ended && d->replica) {
-		jobs[n] = (struct stop_job){ d, NULL, done_fd };
+		jobs[n] = (struct stop_job){ .d = d, .done_fd = done_fd };
 		spawn_stop(&jobs[n++]);
 	}
 	if (!wait_for_stops(done_fd, n) || !calls_ended)
 		return false;
+	while (n--)
+		if (jobs[n].joinable)
+			(void)pthread_join(jobs[n].thread, NULL);
 	(void)close(done_fd);
 	free(jobs);
 	daemon_free(d);

@@ -26,6 +26,24 @@ static const struct ctl_arg key_table[] = {
 	CTL_ARG(struct key_args, volume, CTL_ARG_TEXT, true),
 };
 
+/* The replica role names a volume by its UUID only. */
+int handler_stored_key(struct daemon *d, const struct lookup *l,
+		       struct volume_key *out, struct err *err)
+{
+	struct err mine = ERR_INIT;
+	int ret = replica_key(daemon_replica(d), &l->info.uuid, out, &mine);
+
+	if (ret == -ENOKEY) {
+		err_set(err, ret, "no-key", l->full,
+			"its key is not kept at this replica");
+		err_remedy(err, "name the exported key with --key FILE, or give "
+			   "the command at its source, %s", l->info.source);
+	} else if (ret < 0 && err) {
+		err_copy(err, &mine);
+	}
+	return ret;
+}
+
 static int find_key(struct daemon *d, const struct lookup *l,
 		    struct volume_key *key, struct uuid *uuid,
 		    struct err *err)
@@ -35,17 +53,14 @@ static int find_key(struct daemon *d, const struct lookup *l,
 
 	if (l->kind == LOOKUP_STORED) {
 		*uuid = l->info.uuid;
-		ret = replica_key(daemon_replica(d), uuid, key, err);
-	} else {
-		volume_get_status(daemon_volume(l->dv), &st);
-		*uuid = st.uuid;
-		ret = volume_get_key(daemon_volume(l->dv), key);
+		return handler_stored_key(d, l, key, err);
 	}
+	volume_get_status(daemon_volume(l->dv), &st);
+	*uuid = st.uuid;
+	ret = volume_get_key(daemon_volume(l->dv), key);
 	if (ret == -ENOKEY)
 		return err_set(err, ret, "no-key", l->full,
-			       l->kind == LOOKUP_STORED ?
-				       "its key is not kept here" :
-				       "it has no key yet");
+			       "it has no key yet");
 	return ret < 0 ? err_sys(err, ret, "no-key", l->full, "read its key") :
 			 0;
 }

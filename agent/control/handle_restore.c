@@ -80,16 +80,11 @@ static int stored_image(struct restore_call *rc, const struct lookup *l,
 	ret = stored_find_point(replica_store(r), &l->info, &rc->sel, &p, err);
 	if (ret < 0)
 		return ret;
-	if (rc->a.has_key)
-		ret = check_key_is_of(rc, &l->info.uuid, l->full, err);
-	else
-		ret = replica_key(r, &l->info.uuid, &rc->key.key, err);
-	if (ret == -ENOKEY && !rc->a.has_key) {
-		err_set(err, ret, "no-key", l->full, "its key is not kept here");
-		err_remedy(err, "name an exported key with --key FILE");
-	}
+	ret = rc->a.has_key ?
+		      check_key_is_of(rc, &l->info.uuid, l->full, err) :
+		      handler_stored_key(rc->d, l, &rc->key.key, err);
 	if (ret < 0)
-		return err_sys(err, ret, "no-key", l->full, "read its key");
+		return ret;
 	ret = view_open(replica_store(r), &l->info.uuid, p.meta.epoch,
 			p.meta.seq, &view, err);
 	if (ret < 0)
@@ -218,7 +213,6 @@ static int run(struct restore_call *rc, int fd, json_t **result,
 	struct restore_result rr = { 0 };
 	int ret;
 
-	ctl_call_details(rc->call, json_pack("{s:s}", "target", "untouched"));
 	ret = open_image(rc, &im, err);
 	if (ret < 0)
 		return ret;
@@ -255,6 +249,7 @@ int handle_restore(void *arg, struct ctl_call *call, json_t **result,
 	_cleanup_close_ int fd = -1;
 	int ret;
 
+	ctl_call_details(call, json_pack("{s:s}", "target", "untouched"));
 	ret = ctl_args_decode(ctl_call_request(call)->args, restore_table,
 			      ARRAY_SIZE(restore_table), &rc.a, err);
 	if (!ret && rc.a.at_ns > INT64_MAX)

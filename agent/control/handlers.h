@@ -63,6 +63,10 @@ json_t *replica_volume_json(const struct replica_volume_status *s);
 json_t *point_json(const struct wire_point *p);
 void point_from_info(const struct point_info *info, struct wire_point *out);
 
+/* The escrowed key of a stored volume. 0, -ENOKEY "no-key". */
+struct volume_key;
+int handler_stored_key(struct daemon *d, const struct lookup *l,
+		       struct volume_key *out, struct err *err);
 int handler_no_memory(const char *what, struct err *err);
 
 #endif
