@@ -74,6 +74,17 @@ static inline struct delta pair_delta(uint64_t seq)
 			       .salt = { (uint8_t)seq } };
 }
 
+/* Of their fields: between those lies padding of any value. */
+static inline bool pair_same_delta(const struct delta *a,
+				   const struct delta *b)
+{
+	uint8_t x[DELTA_BYTES], y[DELTA_BYTES];
+
+	delta_encode(a, x);
+	delta_encode(b, y);
+	return !memcmp(x, y, sizeof(x));
+}
+
 static inline struct wire_commit pair_commit(uint64_t seq)
 {
 	return (struct wire_commit){ .epoch = 3,
