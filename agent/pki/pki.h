@@ -63,8 +63,10 @@ int pki_init(const char *state_dir, const char *const *sans, int n_sans,
 	     struct err *err);
 /*
  * A new certificate for the listener: the former one's names stay, sans are
- * added. The key stays too, so that the change is one rename. A daemon that
- * runs takes it up when it is told to reload.
+ * added. The key stays too, so that the change is one rename; when there is
+ * none (lost, or removed because it was stolen) another is made and what was
+ * signed for it is revoked. A daemon that runs takes it up when it is told to
+ * reload.
  */
 int pki_server_renew(const char *state_dir, const char *const *sans,
 		     int n_sans, struct err *err);

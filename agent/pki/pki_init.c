@@ -146,14 +146,66 @@ static X509 *server_sign(struct pki_dir *d, const struct san_list *l,
 	return TAKE_PTR(cert);
 }
 
+/*
+ * The key that is there, or a new one when it was lost or thrown away: then
+ * nothing that was signed for the former is good any more.
+ */
+static int server_key(struct pki_dir *d, EVP_PKEY **key, bool *is_new,
+		      struct err *err)
+{
+	int64_t now_s = clock_wall_ns(d->env->clock) / (int64_t)NSEC_PER_SEC;
+	struct err absent = ERR_INIT;
+	size_t i;
+	int r = pki_load_key(d, "server/key.pem", key, &absent);
+
+	*is_new = r == -ENOENT;
+	if (!*is_new) {
+		if (r < 0 && err && !err->num)
+			err_copy(err, &absent);
+		return r;
+	}
+	*key = pki_key_new(err);
+	if (!*key)
+		return -EIO;
+	for (i = 0; i < d->index.n; i++) {
+		struct pki_cert *c = &d->index.certs[i];
+
+		if (!c->server || c->revoked)
+			continue;
+		c->revoked = true;
+		c->revoked_s = now_s;
+	}
+	return 0;
+}
+
+/* Lists before the key: after a crash in between the key is still lost. */
+static int renew(struct pki_dir *d, const struct san_list *l, struct err *err)
+{
+	const struct pki_file cert_file = { d->fd, d->path, "server/cert.pem",
+					    0644 };
+	const struct pki_file key_file = { d->fd, d->path, "server/key.pem",
+					   0600 };
+	_cleanup_(evp_pkey_freep) EVP_PKEY *key = NULL;
+	_cleanup_(x509_freep) X509 *cert = NULL;
+	bool is_new;
+	int r = server_key(d, &key, &is_new, err);
+
+	if (r < 0)
+		return r;
+	cert = server_sign(d, l, key, err);
+	if (!cert)
+		return err && err->num ? err->num : -EIO;
+	r = pki_save_crl(d, err);
+	if (r == 0 && is_new)
+		r = pki_write_key(d->env, &key_file, key, err);
+	return r < 0 ? r : pki_write_cert(d->env, &cert_file, cert, err);
+}
+
 int pki_server_renew_in(const struct pki_env *env, const char *state_dir,
 			const char *const *sans, int n_sans, struct err *err)
 {
 	_cleanup_(pki_dir_close) struct pki_dir d = { .env = env, .fd = -1 };
-	_cleanup_(evp_pkey_freep) EVP_PKEY *key = NULL;
-	_cleanup_(x509_freep) X509 *cert = NULL;
 	_cleanup_(san_list_free) struct san_list list = { 0 };
-	struct pki_file f = { -1, NULL, "server/cert.pem", 0644 };
 	int r;
 
 	r = pki_dir_open(env, state_dir, &d, err);
@@ -161,16 +213,7 @@ int pki_server_renew_in(const struct pki_env *env, const char *state_dir,
 		r = sans_of_former(&d, &list, err);
 	if (r == 0)
 		r = sans_collect(&list, sans, n_sans, err);
-	if (r == 0)
-		r = pki_load_key(&d, "server/key.pem", &key, err);
-	if (r < 0)
-		return r;
-	cert = server_sign(&d, &list, key, err);
-	if (!cert)
-		return err && err->num ? err->num : -EIO;
-	f.dirfd = d.fd;
-	f.dir = d.path;
-	return pki_write_cert(env, &f, cert, err);
+	return r < 0 ? r : renew(&d, &list, err);
 }
 
 /* ---- the authority ---- */

@@ -565,6 +565,33 @@ TEST(renewing_the_listener_keeps_its_key_and_its_names)
 	EXPECT_INT(l.n, 2);
 }
 
+TEST(a_lost_key_of_the_listener_is_replaced_and_its_certificate_revoked)
+{
+	_cert_ ca = NULL;
+	_cert_ before = NULL;
+	_cert_ after = NULL;
+	X509_CRL *crl;
+	EVP_PKEY *key;
+
+	init();
+	ca = read_cert(in_scratch("state/pki/ca.pem"));
+	before = read_cert(in_scratch("state/pki/server/cert.pem"));
+	ASSERT_OK(unlink(in_scratch("state/pki/server/key.pem")));
+	ASSERT_OK(pki_server_renew(STATE, NULL, 0, NULL));
+	after = read_cert(in_scratch("state/pki/server/cert.pem"));
+	key = read_key(in_scratch("state/pki/server/key.pem"));
+	EXPECT_INT(mode_of(in_scratch("state/pki/server/key.pem")), 0600);
+	EXPECT_INT(X509_check_private_key(after, key), 1);
+	EXPECT_INT(X509_check_private_key(before, key), 0);
+	EVP_PKEY_free(key);
+	crl = read_crl(in_scratch("state/pki/server/crl.pem"));
+	EXPECT_INT(verdict(ca, after, crl, X509_PURPOSE_SSL_SERVER, 0),
+		   X509_V_OK);
+	EXPECT_INT(verdict(ca, before, crl, X509_PURPOSE_SSL_SERVER, 0),
+		   X509_V_ERR_CERT_REVOKED);
+	X509_CRL_free(crl);
+}
+
 /* ---- several at once ---- */
 
 struct racer {
