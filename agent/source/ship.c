@@ -29,7 +29,12 @@
 #define BATCH_BYTES (256U << 10)
 #define OUT_HIGH (8U << 20)
 #define OUT_LOW (2U << 20)
-#define QUESTIONS (WIRE_MAX_PENDING - 8)
+/*
+ * Answers are kept until their read is staged. As many reads as the reader has
+ * buffers may wait for that, and one that is slow is overtaken by others.
+ */
+#define QUESTIONS (4 * READER_DEPTH)
+#define UNANSWERED_MAX (WIRE_MAX_PENDING - 8)
 #define QUESTION_BLOCKS (READER_BUF_BYTES / US_BLOCK_BYTES)
 
 /* What was asked of the replica for one read. */
@@ -55,7 +60,7 @@ struct ship {
 	struct buf batch;
 	bool compare, has_units, flush_before_ask;
 	uint64_t zero_first, zero_count;	/* run that waits */
-	uint32_t ask_next;
+	uint32_t ask_next, n_unanswered;
 	struct question asked[QUESTIONS];
 	struct ship_totals totals;
 	struct err err;
@@ -175,12 +180,14 @@ static int ask(struct ship *s, uint64_t first, uint32_t count)
 	}
 	/* Its answer must have come before its place is given away, or it
 	 * would be taken for the answer of its successor. */
-	while (q->used && !q->answered) {
+	while ((q->used && !q->answered) ||
+	       s->n_unanswered >= UNANSWERED_MAX) {
 		r = link_pump(s->link, 1000, &s->err);
 		if (r)
 			return r;
 	}
 	s->ask_next = (s->ask_next + 1) % QUESTIONS;
+	s->n_unanswered++;
 	q->first = first;
 	q->count = count;
 	q->used = true;
@@ -223,6 +230,7 @@ void ship_on_fps(struct ship *s, uint64_t first, uint32_t count,
 			continue;
 		memcpy(q->fps, fps, count * sizeof(q->fps[0]));
 		q->answered = true;
+		s->n_unanswered--;
 		return;
 	}
 }
