@@ -211,6 +211,14 @@ rig_spawn()
 	HELPER[$name]=$!
 }
 
+# The same of a shell function, its name being the helper's. It sees the
+# variables as they are now.
+rig_spawn_function()
+{
+	"$1" >"$RIG/$1.out" 2>&1 3>&- </dev/null &
+	HELPER[$1]=$!
+}
+
 rig_kill()
 {
 	local pid=${HELPER[$1]:-} rc=0

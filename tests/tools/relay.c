@@ -2,15 +2,18 @@
 /*
  * A link that can break:
  *
- *	relay LISTEN-PORT TO-PORT
+ *	relay LISTEN-PORT TO-PORT [COUNT-FILE]
  *
- * carries TCP connections on 127.0.0.1. Signals: USR1 lets no byte through any
+ * carries TCP connections on 127.0.0.1. How many bytes those who dialled have
+ * sent so far is kept in COUNT-FILE. Signals: USR1 lets no byte through any
  * more and keeps the connections (a black hole), USR2 lets them through again,
  * HUP resets every connection, TERM ends it. "ready" is printed when it
  * listens. One thread; the limits are those of a test.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -28,7 +31,7 @@
 struct flow {
 	uint8_t buf[PIECE];
 	size_t have, done;
-	bool end;
+	bool end, counted;
 };
 
 struct pair {
@@ -38,6 +41,8 @@ struct pair {
 };
 
 static struct pair pairs[PAIRS];
+static int count_fd = -1;
+static uint64_t count_bytes;
 
 static struct sockaddr_in local(const char *port)
 {
@@ -82,6 +87,18 @@ static void take_connection(int listener, const struct sockaddr_in *to)
 	p->used = true;
 	p->fd[0] = a;
 	p->fd[1] = b;
+	p->from[0].counted = true;
+}
+
+static void count(ssize_t n)
+{
+	char text[24];
+	int len;
+
+	count_bytes += (uint64_t)n;
+	len = snprintf(text, sizeof(text), "%" PRIu64 "\n", count_bytes);
+	if (count_fd >= 0 && pwrite(count_fd, text, (size_t)len, 0) != len)
+		perror("relay: count");
 }
 
 /* False when the connection is over. */
@@ -105,6 +122,8 @@ static bool move(struct flow *f, int from, int to)
 		 MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
+	if (f->counted)
+		count(n);
 	f->done += (size_t)n;
 	if (f->done == f->have)
 		f->have = 0;
@@ -212,8 +231,12 @@ int main(int argc, char **argv)
 	struct sockaddr_in here, to;
 	int fd;
 
-	if (argc != 3)
+	if (argc != 3 && argc != 4)
 		return 2;
+	if (argc == 4)
+		count_fd = open(argv[3], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+				0600);
+	count(0);
 	here = local(argv[1]);
 	to = local(argv[2]);
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
