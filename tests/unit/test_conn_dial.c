@@ -121,7 +121,7 @@ TEST(a_silent_address_leaves_time_for_the_next)
 	ASSERT_OK(listener_open(address, &silent, NULL));
 	far_start(&f);
 	EXPECT_OK(tls_dial(peer, "four-six.test", listener_port(f.listener),
-			   600, &c, NULL));
+			   1200, &c, NULL));
 	far_join(&f);
 	EXPECT_OK(f.r);
 	conn_close(c, false);
@@ -182,7 +182,7 @@ TEST(a_resolver_that_hangs_is_left_behind)
 	ASSERT_OK(sem_init(&slow_may_end, 0, 0));
 	ASSERT_OK(sem_init(&slow_has_ended, 0, 0));
 	EXPECT_INT(tls_dial(peer, "slow.test", 7420, 50, &c, &err), -ETIMEDOUT);
-	EXPECT_LT(tap_ms_now() - start, 800);
+	EXPECT_LT(tap_ms_now() - start, 5000);
 	EXPECT_STR(err.code, "timeout");
 	/* And its owner can call it off. */
 	err_clear(&err);
@@ -211,7 +211,7 @@ TEST(a_listener_that_never_speaks_is_given_up_in_time)
 	start = tap_ms_now();
 	EXPECT_INT(tls_dial(peer, "127.0.0.1", listener_port(l), 50, &c, &err),
 		   -ETIMEDOUT);
-	EXPECT_LT(tap_ms_now() - start, 800);
+	EXPECT_LT(tap_ms_now() - start, 5000);
 	EXPECT_STR(err.code, "timeout");
 	EXPECT_TRUE(err.remedy[0]);
 	listener_close(l);
