@@ -49,6 +49,13 @@ struct outstanding {
 	uint64_t flip_mono_ns;
 };
 
+/* Between engine and ship: a round may take hours, and is watched. */
+struct watched_sink {
+	struct cut_sink sink;		/* first */
+	struct volume *v;
+	uint64_t next_publish_ns;
+};
+
 struct volume {
 	struct volume_config cfg;
 	struct source_env env;
@@ -78,6 +85,7 @@ struct volume {
 	struct link *link;
 	struct link_handler handler;
 	struct ship *ship;
+	struct watched_sink sink;
 	bool refused;			/* the replica said no */
 	bool compare;			/* ask what it holds before shipping */
 	bool leftover;			/* its open point holds earlier units */

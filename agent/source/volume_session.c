@@ -155,6 +155,30 @@ static int escrow_key(struct volume *v, struct err *err)
 	return link_wait_done(v->link, WIRE_REQ_ESCROW, err);
 }
 
+#define PUBLISH_NS (200 * NSEC_PER_MSEC)
+
+static int sink_expect(struct cut_sink *s, uint64_t first, uint64_t count)
+{
+	struct watched_sink *w = (struct watched_sink *)(void *)s;
+	struct cut_sink *to = ship_sink(w->v->ship);
+
+	return to->expect(to, first, count);
+}
+
+static int sink_stage(struct cut_sink *s, uint64_t first, uint32_t count,
+		      const uint8_t *data)
+{
+	struct watched_sink *w = (struct watched_sink *)(void *)s;
+	struct cut_sink *to = ship_sink(w->v->ship);
+	uint64_t now = clock_mono_ns(w->v->env.clock);
+
+	if (now >= w->next_publish_ns) {
+		w->next_publish_ns = now + PUBLISH_NS;
+		volume_publish(w->v);
+	}
+	return to->stage(to, first, count, data);
+}
+
 static int open_ship(struct volume *v, struct err *err)
 {
 	struct ship_config sc = {
@@ -167,9 +191,14 @@ static int open_ship(struct volume *v, struct err *err)
 	};
 	int r = ship_new(&sc, &v->ship, err);
 
-	if (!r)
-		cut_set_sink(v->cut, ship_sink(v->ship));
-	return r;
+	if (r)
+		return r;
+	v->sink = (struct watched_sink){
+		.sink = { .expect = sink_expect, .stage = sink_stage },
+		.v = v,
+	};
+	cut_set_sink(v->cut, &v->sink.sink);
+	return 0;
 }
 
 /* Numbers are never given twice, also not after a replica went back. */
