@@ -249,6 +249,7 @@ check: deps
 
 check-long: deps
 	$(build_for_check)
+	+$(Q)$(MAKE) $(PARALLEL) SAN=thread unit-tests
 	$(Q)BUILD=$(BUILD) tests/run --long
 
 # Of this build's flavour: make SAN=thread check-unit
