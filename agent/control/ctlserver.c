@@ -65,6 +65,7 @@ struct ctl_call {
 	struct ctl_request request;
 	int fd;
 	bool broken;			/* the client does not read any more */
+	bool refuses;			/* exit code of a failure: refused */
 	struct buf unsent;		/* rest of a progress line */
 	json_t *details;
 };
@@ -152,6 +153,11 @@ void ctl_call_details(struct ctl_call *call, json_t *details)
 	call->details = details;
 }
 
+void ctl_call_refuses(struct ctl_call *call)
+{
+	call->refuses = true;
+}
+
 /* ---- a request at work ---- */
 
 static void signal_fd(int fd)
@@ -213,7 +219,9 @@ static void send_answer(struct ctl_call *call, int ret, json_t *result,
 	}
 	if (ret < 0) {
 		err_sys(err, ret, "failed", call->verb->name, "failed");
-		ret = ctl_error_encode(err, (int)ctl_exit_of(err),
+		ret = ctl_error_encode(err,
+				       call->refuses ? CTL_EXIT_REFUSED :
+						       (int)ctl_exit_of(err),
 				       call->details, &out);
 	}
 	if (ret < 0 || send_all(call, &out) < 0)

@@ -47,6 +47,9 @@ int ctl_call_part(struct ctl_call *call, json_t *body);
 /* Keys that an error reply shall carry besides its texts; takes details. */
 void ctl_call_details(struct ctl_call *call, json_t *details);
 
+/* A failure of this request is a refusal for safety, whatever its slug. */
+void ctl_call_refuses(struct ctl_call *call);
+
 /* 0, or negative errno with err told. verbs and arg outlive the server. */
 int ctlserver_start(const char *path, const struct ctl_verb *verbs, void *arg,
 		    struct ctlserver **out, struct err *err);

@@ -378,6 +378,25 @@ static void start_new(struct daemon *d, const struct config *c)
 	}
 }
 
+/* As the file has them; those that did not start are not in the table. */
+static void order_as(struct daemon *d, const struct config *c)
+{
+	size_t i, j, n = 0;
+
+	LOCK_SCOPE(&d->lock);
+	for (i = 0; i < c->n_volumes; i++) {
+		for (j = n; j < d->n_volumes; j++) {
+			struct daemon_volume *dv = d->volumes[j];
+
+			if (strcmp(dv->name, c->volumes[i].name) != 0)
+				continue;
+			d->volumes[j] = d->volumes[n];
+			d->volumes[n++] = dv;
+			break;
+		}
+	}
+}
+
 int daemon_reload(struct daemon *d, struct config *c, struct err *err)
 {
 	struct daemon_volume **room;
@@ -408,6 +427,7 @@ int daemon_reload(struct daemon *d, struct config *c, struct err *err)
 	config_free(old);
 	end_changed(d, c);
 	start_new(d, c);
+	order_as(d, c);
 	return 0;
 }
 

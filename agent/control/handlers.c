@@ -38,6 +38,23 @@ static const struct ctl_arg sync_table[] = {
 	CTL_ARG(struct sync_args, timeout_ms, CTL_ARG_U64, true),
 };
 
+/* Nothing is read of a refused volume: no use to wait for a point of it. */
+static int check_not_refused(struct ctl_call *call, const struct lookup *l,
+			     struct err *err)
+{
+	struct volume_status st;
+
+	volume_get_status(daemon_volume(l->dv), &st);
+	if (st.state != VOLUME_REFUSED)
+		return 0;
+	ctl_call_refuses(call);
+	err_set(err, -EPERM, *st.reason ? st.reason : "refused", l->full,
+		"refused: %s", st.message);
+	if (*st.remedy)
+		err_remedy(err, "%s", st.remedy);
+	return -EPERM;
+}
+
 static int handle_sync(void *arg, struct ctl_call *call, json_t **result,
 		       struct err *err)
 {
@@ -54,6 +71,8 @@ static int handle_sync(void *arg, struct ctl_call *call, json_t **result,
 	if (ret < 0)
 		return ret;
 	ret = lookup_local(d, a.volume, &l, err);
+	if (!ret)
+		ret = check_not_refused(call, &l, err);
 	if (!ret)
 		ret = volume_sync(daemon_volume(l.dv),
 				  *a.label ? a.label : NULL,
