@@ -255,6 +255,21 @@ static int start_roles(struct daemon *d, const struct config *c,
 	return 0;
 }
 
+/* Volumes that left the configuration while no daemon ran. */
+static void forget_others(struct daemon *d)
+{
+	_cleanup_free_ struct volume **keep =
+		calloc(d->n_volumes + 1, sizeof(*keep));
+	struct err err = ERR_INIT;
+	size_t i;
+
+	for (i = 0; keep && i < d->n_volumes; i++)
+		keep[i] = d->volumes[i]->v;
+	if (!keep || volume_forget_others(&d->source_env, keep,
+					  (int)d->n_volumes, &err))
+		log_failure(LOG_LEVEL_WARN, &err);
+}
+
 static void end_roles(struct daemon *d)
 {
 	while (d->n_volumes) {
@@ -282,6 +297,7 @@ int daemon_start(const struct state *st, struct config *c, struct daemon **out,
 		return ret;
 	}
 	d->config = c;
+	forget_others(d);
 	*out = d;
 	return 0;
 }

@@ -63,8 +63,8 @@ static json_t *uuid_json(const struct uuid *u)
 json_t *volume_status_json(const struct volume_status *s)
 {
 	json_t *who = json_pack(
-		"{s:s,s:n,s:n,s:o,s:s,s:s,s:o,s:o,s:o,s:o,s:o}", "name",
-		s->name, "source", "group", "uuid", uuid_json(&s->uuid), "role",
+		"{s:s,s:o,s:n,s:o,s:s,s:s,s:o,s:o,s:o,s:o,s:o}", "name",
+		s->name, "source", ctl_text_json(s->source), "group", "uuid", uuid_json(&s->uuid), "role",
 		"source", "state", volume_state_name(s->state), "reason",
 		ctl_text_json(s->reason), "message", ctl_text_json(s->message),
 		"since", ctl_time_json(s->since_wall_ns), "remedy",

@@ -190,7 +190,8 @@ static int not_reached(const struct volume *v, struct err *err)
 			       "the daemon is stopping");
 	err_set(err, -ETIMEDOUT, "timeout", v->cfg.name,
 		"sync: replica %s lacks the point: %s%s%s", v->cfg.replica.name,
-		v->paused ? "paused" : s->replica_state,
+		v->paused ? "paused"
+		: s->replica_state[0] ? s->replica_state : "not connected yet",
 		s->message[0] ? ": " : "", s->message);
 	return err_remedy(err, "%s", v->paused ? "understudyctl resume first"
 				     : s->remedy[0] ? s->remedy

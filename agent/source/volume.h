@@ -64,6 +64,8 @@ const char *volume_state_name(enum volume_state s);
 
 struct volume_status {
 	char name[VOLUME_NAME_MAX + 1];
+	char source[VOLUME_NAME_MAX + 1];	/* our name at the replica; empty
+						 * until it has told us */
 	struct uuid uuid;
 	enum volume_state state;
 	char reason[40];		/* slug or empty */

@@ -216,6 +216,15 @@ static void adopt_state(struct volume *v, const struct wire_volume_state *s,
 	v->is_outstanding = v->ack_came = false;
 }
 
+/* The name in our certificate: how the replica calls this host. */
+static void show_source(struct volume *v)
+{
+	LOCK_SCOPE(&v->lock);
+
+	(void)snprintf(v->shown.source, sizeof(v->shown.source), "%s",
+		       link_accept(v->link)->peer_name);
+}
+
 int volume_session_open(struct volume *v, struct err *err)
 {
 	struct link_config lc = {
@@ -262,6 +271,7 @@ int volume_session_open(struct volume *v, struct err *err)
 	}
 	adopt_state(v, &state, seq);
 	volume_set_link(v, "connected", "");
+	show_source(v);
 	return 0;
 }
 
