@@ -38,7 +38,7 @@ void tracker_host_close(struct tracker_host *h, bool untrack);
  * Track [dev->start_sector, + n_sectors) of dev's disk. When pins of the same
  * volume on the same device are found and the programs have not been away,
  * the tracker is adopted: its pending blocks are true. Otherwise it starts
- * with nothing pending and adopted false: the caller treats all as dirty.
+ * with everything pending and adopted false: the caller treats all as dirty.
  * Ends with the self-test: the programs must see a read of this process.
  */
 int tracker_host_add(struct tracker_host *h, const struct uuid *volume,

@@ -174,6 +174,22 @@ static int disk_add(struct tracker_host *h, const struct us_volume *v,
 		       ? -errno : 0;
 }
 
+/* A process that died between the two tables left an entry without it. */
+static bool disk_names(struct tracker_host *h, uint32_t index)
+{
+	const struct us_volume *v = &h->volumes[index];
+	struct us_disk d;
+	uint32_t i;
+
+	if (bpf_map_lookup_elem(h->disks_fd, &v->disk_key, &d) ||
+	    d.diskseq != v->diskseq)
+		return false;
+	for (i = 0; i < d.n_volumes; i++)
+		if (d.volume[i] == index)
+			return true;
+	return false;
+}
+
 /* ---- entries and their words ---- */
 
 static void entry_drop(struct tracker_host *h, uint32_t index)
@@ -302,6 +318,9 @@ static int enter_new(struct volume_tracker *vt, struct us_volume *want)
 		r = map_volume(vt, want, pages_fd, pending_fd);
 	if (r)
 		return r;
+	/* From here on a later process may adopt it, however far this one
+	 * comes: nothing of the volume is anywhere yet. */
+	words_pending_set_all(&vt->words);
 	want->used = 1;
 	h->volumes[vt->index] = *want;
 	/* A system call: the entry is there before it is named. */
@@ -552,7 +571,8 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 	vt->n_cpus = libbpf_num_possible_cpus();
 	found = find_entry(h, volume);
 	if (found >= 0 && h->continuous &&
-	    same_shape(&h->volumes[found], &want)) {
+	    same_shape(&h->volumes[found], &want) &&
+	    disk_names(h, (uint32_t)found)) {
 		r = enter_adopted(vt, (uint32_t)found);
 		vt->t.adopted = !r;
 	}

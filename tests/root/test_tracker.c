@@ -198,6 +198,33 @@ TEST(a_generation_keeps_what_is_written_after_the_flip)
 	rig_close(&g);
 }
 
+/* As after an acknowledgement of everything. */
+static void nothing_pending(struct rig *g)
+{
+	uint64_t w;
+
+	for (w = 0; w < (g->t->n_blocks + 63) / 64; w++)
+		g->t->ops->pending_clear(g->t, w, UINT64_MAX);
+}
+
+/* Whatever became of the process that made it: nothing was shipped by it. */
+TEST(a_new_tracker_is_adopted_with_everything_pending)
+{
+	struct bitmap pending;
+	struct err err = ERR_INIT;
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	detach(&g, false);
+	attach(&g);
+	ASSERT_TRUE(g.t->adopted);
+	ASSERT_OK(bitmap_init(&pending, g.t->n_blocks));
+	ASSERT_OK(g.t->ops->adopt(g.t, &pending, &err));
+	EXPECT_U64(pending.n_set, g.t->n_blocks);
+	bitmap_free(&pending);
+	rig_close(&g);
+}
+
 TEST(tracking_goes_on_without_the_process_and_is_adopted)
 {
 	struct bitmap pending;
@@ -205,6 +232,7 @@ TEST(tracking_goes_on_without_the_process_and_is_adopted)
 	struct rig g;
 
 	rig_open(&g, 64 * MIB, 12);
+	nothing_pending(&g);
 	write_at(&g, 10 * 4096, 4096);
 	expect_marked(&g, 10, 1);	/* collected, never acknowledged */
 	detach(&g, false);
@@ -227,6 +255,7 @@ TEST(acknowledged_blocks_leave_pending)
 	struct rig g;
 
 	rig_open(&g, 64 * MIB, 12);
+	nothing_pending(&g);
 	write_at(&g, 64 * 4096, 2 * 4096);
 	expect_marked(&g, 64, 2);
 	g.t->ops->pending_clear(g.t, 1, 1);	/* block 64 */
