@@ -380,9 +380,17 @@ int link_open(const struct link_config *cfg, struct link **out,
 	r = -EINVAL;
 	for (i = 0; i < cfg->replica->n_addresses && !c; i++) {
 		const struct replica_address *a = &cfg->replica->addresses[i];
+		const struct tls_dial_spec spec = {
+			.host = a->host,
+			.port = a->port,
+			.timeout_ms = DIAL_MS,
+			.wake_fd = cfg->stop_fd,
+		};
 
 		err_clear(err);
-		r = tls_dial(id, a->host, a->port, DIAL_MS, &c, err);
+		r = tls_dial_to(id, &spec, &c, err);
+		if (r == -EINTR)
+			break;
 	}
 	tls_identity_free(id);
 	return r ? r : link_open_conn(cfg, c, out, err);

@@ -34,6 +34,7 @@ struct link_config {
 	const struct source_env *env;
 	const struct link_handler *handler;
 	int wake_fd;			/* readable: look at cancelled; or -1 */
+	int stop_fd;			/* readable: dialling is called off; or -1 */
 	enum wire_role role;
 	/* Set to true when the replica answered, and its answer was no. */
 	bool *refused;

@@ -21,12 +21,17 @@
 #include "base/log.h"
 #include "source/volume_internal.h"
 
-static void wake(struct volume *v)
+static void signal_fd(struct volume *v, int fd)
 {
 	uint64_t one = 1;
 
-	if (write(v->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+	if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		log_err("volume %s: wake: %m", v->cfg.name);
+}
+
+static void wake(struct volume *v)
+{
+	signal_fd(v, v->wake_fd);
 }
 
 /* Time-outs of waiters must not follow the wall clock. */
@@ -80,7 +85,8 @@ int volume_start(const struct volume_config *cfg, const struct source_env *env,
 	v->dev.fd = -1;
 	pthread_mutex_init(&v->lock, NULL);
 	v->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = v->wake_fd < 0 ? -errno : init_cond(&v->changed);
+	v->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = v->wake_fd < 0 || v->stop_fd < 0 ? -errno : init_cond(&v->changed);
 	if (r)
 		err_sys(err, r, "no-memory", cfg->name, "start");
 	else
@@ -98,6 +104,8 @@ int volume_start(const struct volume_config *cfg, const struct source_env *env,
 	if (r) {
 		if (v->wake_fd >= 0)
 			close(v->wake_fd);
+		if (v->stop_fd >= 0)
+			close(v->stop_fd);
 		pthread_mutex_destroy(&v->lock);
 		free(v);
 		return r;
@@ -123,10 +131,12 @@ void volume_stop(struct volume *v, bool untrack)
 	v->stop = true;
 	v->untrack = untrack;
 	pthread_mutex_unlock(&v->lock);
+	signal_fd(v, v->stop_fd);
 	wake(v);
 	pthread_join(v->thread, NULL);
 	volstate_close(&v->vs);
 	close(v->wake_fd);
+	close(v->stop_fd);
 	pthread_cond_destroy(&v->changed);
 	pthread_mutex_destroy(&v->lock);
 	free(v);

@@ -60,7 +60,8 @@ struct volume {
 	struct volume_config cfg;
 	struct source_env env;
 	pthread_t thread;
-	int wake_fd;
+	int wake_fd;			/* orders: drained by the worker */
+	int stop_fd;			/* stop: stays readable */
 
 	pthread_mutex_t lock;		/* down to the blank line */
 	pthread_cond_t changed;

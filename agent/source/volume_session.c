@@ -232,6 +232,7 @@ int volume_session_open(struct volume *v, struct err *err)
 		.env = &v->env,
 		.handler = &v->handler,
 		.wake_fd = v->wake_fd,
+		.stop_fd = v->stop_fd,
 		.role = WIRE_ROLE_SENDER,
 		.refused = &v->refused,
 	};

@@ -204,7 +204,7 @@ static void near_end_init(struct near_end *e, uint64_t seed)
 static int connect_ends(struct near_end *e, int64_t die_after)
 {
 	struct link_config lc = { .replica = &e->replica, .env = &e->env,
-				  .handler = &e->handler, .wake_fd = -1,
+				  .handler = &e->handler, .wake_fd = -1, .stop_fd = -1,
 				  .role = WIRE_ROLE_SENDER };
 	struct ship_config sc = { .volume = e->volume, .epoch = 1,
 				  .key = &e->key,
