@@ -321,8 +321,31 @@ static void schedule_next(struct volume *v, uint64_t started)
 		v->next_cut_ns = now;
 }
 
+/*
+ * The replica said no because of a trouble of its own, not because of what we
+ * are or ask for: it is asked again, and nobody here has to decide anything.
+ */
+static bool is_replicas_trouble(const struct err *err)
+{
+	static const char *const codes[] = {
+		"store-full",	  "store-failed",    "write-failed",
+		"read-failed",	  "cannot-read",     "cannot-create",
+		"catalog-failed", "segment-damaged", "no-memory",
+		"no-thread",	  "too-many",	     "shutdown",
+		"superseded",	  "internal",	     "handshake-timeout",
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(codes); i++)
+		if (!strcmp(err->code, codes[i]))
+			return true;
+	return false;
+}
+
 static void session_failed(struct volume *v, const struct err *err)
 {
+	if (is_replicas_trouble(err))
+		v->refused = false;
 	v->dial_backoff_ns = MIN(MAX(v->dial_backoff_ns * 2, RETRY_MIN_NS),
 				 RETRY_MAX_NS);
 	v->next_dial_ns = now_ns(v) + v->dial_backoff_ns;
