@@ -99,6 +99,7 @@ struct volume {
 	struct outstanding out;
 	uint32_t rounds;		/* of the attempt under way */
 	uint64_t next_cut_ns, next_dial_ns, next_device_ns, dial_backoff_ns;
+	uint64_t opened_ns;		/* the session */
 	struct ship_totals shipped_before;	/* of sessions that ended */
 };
 

@@ -373,6 +373,7 @@ int volume_session_ack(struct volume *v, struct err *err)
 		return r;
 	cut_acked(v->cut);
 	v->is_outstanding = false;
+	v->dial_backoff_ns = 0;
 	v->has_base = true;
 	v->base_seq = a.seq;
 	v->base_head = a.head;

@@ -346,6 +346,10 @@ static void session_failed(struct volume *v, const struct err *err)
 {
 	if (is_replicas_trouble(err))
 		v->refused = false;
+	/* A session that ends as soon as it is used is no success: a full
+	 * store would be tried, and the device read for it, all the time. */
+	if (v->link && now_ns(v) - v->opened_ns > RETRY_MAX_NS)
+		v->dial_backoff_ns = 0;
 	v->dial_backoff_ns = MIN(MAX(v->dial_backoff_ns * 2, RETRY_MIN_NS),
 				 RETRY_MAX_NS);
 	v->next_dial_ns = now_ns(v) + v->dial_backoff_ns;
@@ -390,7 +394,7 @@ static bool session_step(struct volume *v)
 		session_failed(v, &err);
 		return false;
 	}
-	v->dial_backoff_ns = 0;
+	v->opened_ns = now_ns(v);
 	/* A failure is over when a point has been made, not before. */
 	if (v->phase == PHASE_REFUSED)
 		volume_set_phase(v, v->vs.acked.valid ? PHASE_RUNNING
