@@ -137,7 +137,7 @@ sent_at_least()
 }
 
 @test "kills during the initial copy make it ship hardly anything twice" {
-	local size=$((96 << 20)) once all i
+	local size=$((128 << 20)) once all i
 
 	rig_replica >/dev/null
 	RIG_LINK_PORT=$(free_port)
@@ -158,7 +158,7 @@ sent_at_least()
 	: >"$RIG/volumes.conf"
 	rig_volume vol "$DEV"
 	rig_source_conf
-	sed -i "/^identity/a rate-limit = 32MiB/s" "$RIG/source.conf"
+	sed -i "/^identity/a rate-limit = 48MiB/s" "$RIG/source.conf"
 	daemon_start source
 	for i in 1 2 3 4 5 6; do
 		wait_for 30 sent_at_least $((once + once * i / 7 +

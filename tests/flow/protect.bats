@@ -116,6 +116,28 @@ protected_volume()
 	restored_equals vol "$DEV"
 }
 
+# The initial copy is under way and shows it.
+copy_moves()
+{
+	ctl --json status vol | jq -e '.volumes[0] | .state == "initializing"
+		and .backlog_bytes > 0 and .backlog_bytes < .size_bytes and
+		.rpo_lag_seconds == null and .last_point == null and
+		.counters.bytes_shipped > 0'
+}
+
+@test "status tells how far the initial copy is" {
+	rig_loop vol $size
+	"$TOOLS/blocks" fill "${LOOP[vol]}" 0 $size 1
+	rig_replica
+	rig_volume vol "${LOOP[vol]}"
+	rig_source_conf
+	sed -i "/^identity/a rate-limit = 16MiB/s" "$RIG/source.conf"
+	daemon_start source
+	wait_for 10 copy_moves
+	wait_for 30 volume_is vol protected
+	restored_equals vol "${LOOP[vol]}"
+}
+
 @test "sync names the replica that lacks the point when time is up" {
 	protected_volume
 	daemon_stop replica KILL

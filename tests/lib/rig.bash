@@ -122,7 +122,7 @@ rig_replica()
 		control = $RIG/replica.sock
 		[store]
 		listen = 127.0.0.1:$RIG_PORT
-		path = $RIG/store
+		path = ${RIG_STORE:-$RIG/store}
 	CONF
 	rctl pki init || return
 	rctl pki issue web1 --rights push,read --volumes '*' \
