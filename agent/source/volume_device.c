@@ -23,6 +23,7 @@ static int check_identity(struct volume *v, struct err *err)
 {
 	LOCK_SCOPE(&v->lock);
 	struct volstate *vs = &v->vs;
+	struct blkdev_id now;
 	char what[256];
 
 	if (!vs->has_device || vs->resync) {
@@ -30,13 +31,15 @@ static int check_identity(struct volume *v, struct err *err)
 		vs->device = v->dev.id;
 		return volstate_save(vs, err);
 	}
-	if (blkdev_id_same(&vs->device, &v->dev.id)) {
-		if (vs->device.size_bytes == v->dev.id.size_bytes)
+	now = v->dev.id;
+	now.size_bytes = vs->device.size_bytes;
+	if (blkdev_id_same(&vs->device, &now)) {
+		if (now.size_bytes == v->dev.id.size_bytes)
 			return 0;
 		err_set(err, -EFBIG, "size-changed", v->cfg.device,
 			"size was %llu bytes, is %llu: no point until it is "
 			"compared again",
-			(unsigned long long)vs->device.size_bytes,
+			(unsigned long long)now.size_bytes,
 			(unsigned long long)v->dev.id.size_bytes);
 	} else {
 		blkdev_id_diff(&vs->device, &v->dev.id, what, sizeof(what));
