@@ -68,7 +68,7 @@ failing_device()
 @test "a source that cannot be read makes no point, and heals" {
 	local before
 
-	command -v nbdfuse >/dev/null || skip "no nbdfuse"
+	[ -e /dev/fuse ] || modprobe -q fuse || skip "no /dev/fuse"
 	failing_device
 	"$TOOLS/blocks" mixed "$DEV" 0 $size 1
 	rig_replica
@@ -95,7 +95,7 @@ failing_device()
 }
 
 @test "an initial copy that meets an unreadable block is no point" {
-	command -v nbdfuse >/dev/null || skip "no nbdfuse"
+	[ -e /dev/fuse ] || modprobe -q fuse || skip "no /dev/fuse"
 	failing_device
 	"$TOOLS/blocks" fill "$DEV" 0 $size 1
 	touch "$RIG/bad"
@@ -309,7 +309,6 @@ injected_at_least()
 @test "a failed fsync at the replica is no acknowledgement" {
 	local before
 
-	command -v strace >/dev/null || skip "no strace"
 	linked_pair "interval = 200ms"
 	sync_point vol
 	before=$(newest)

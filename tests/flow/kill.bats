@@ -123,6 +123,9 @@ newest_is_legal()
 	done <"$RIG/promised"
 	sync_point vol
 	restored_equals vol "$DEV"
+	# It would be noticed.
+	echo "1 1 $((seq + 100000))" >>"$RIG/promised"
+	run ! nothing_is_lost
 }
 
 # How much the source has sent so far.

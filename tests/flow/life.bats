@@ -136,7 +136,6 @@ injected_at_least()
 @test "state that cannot be written stops shipping, and nothing is forgotten" {
 	local before
 
-	command -v strace >/dev/null || skip "no strace"
 	linked_device "interval = 100ms"
 	sync_point vol
 	before=$(volume_field vol last_point.seq)

@@ -24,7 +24,8 @@ size=$((32 << 20))
 protected_volume()
 {
 	flow_pair $size "$@"
-	"$TOOLS/blocks" mixed "$DEV" 0 $((size / 2)) 1
+	"$TOOLS/blocks" mixed "$DEV" 0 $((1 << 20)) 1
+	"$TOOLS/blocks" fill "$DEV" $((4 << 20)) $((12 << 20)) 1
 	wait_for 30 volume_is vol protected
 }
 

@@ -76,11 +76,16 @@ rctl()
 # daemon_start NAME: with $RIG/NAME.conf, log appended to $RIG/NAME.log
 daemon_start()
 {
-	local name=$1 pid
-	shift
+	daemon_start_program "$1" "$BUILD/understudyd"
+}
 
-	"$@" "$BUILD/understudyd" --config "$RIG/$name.conf" \
-		>>"$RIG/$name.log" 2>&1 3>&- </dev/null &
+# daemon_start_program NAME PROGRAM
+daemon_start_program()
+{
+	local name=$1 pid
+
+	"$2" --config "$RIG/$name.conf" >>"$RIG/$name.log" 2>&1 3>&- \
+		</dev/null &
 	pid=$!
 	DAEMON[$name]=$pid
 	if wait_for 20 daemon_answers_or_ended "$name" &&
