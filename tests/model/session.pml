@@ -432,11 +432,10 @@ die:	/* The process alone, or its host and with it the pinned maps. */
 done:	skip
 }
 
-inline new_point(who)
+inline new_point(who, its_head)
 {
 	newest++;
-	heads++;
-	head[newest] = heads;
+	head[newest] = its_head;
 	image[newest] = (image[newest - 1] & ~open_mask) | open_units;
 	author[newest] = who;
 	soft = stray & open_mask;
@@ -449,8 +448,6 @@ inline new_point(who)
 	i = 0;
 	drop_open()
 }
-
-#define cut_off()	current = 0; writer = 0; flush_wire()
 
 #ifdef A_NO_FENCE
 #define MAY_WRITE(s)	(current != 0)
@@ -470,11 +467,14 @@ inline new_point(who)
 #endif
 #endif
 #ifdef A_ACK_BEFORE_DURABLE
-byte late_by;
-#define forget_late()	late_by = 0
+byte late_by, late_head;
+#define forget_late()	late_by = 0; late_head = 0
 #else
 #define forget_late()	skip
 #endif
+
+/* No session may write; what the wire still held is lost. */
+#define cut_off()	current = 0; writer = 0; forget_late(); flush_wire()
 
 active proctype replica()
 {
@@ -497,10 +497,13 @@ end:
 		:: MAY_WRITE(s) && k == COMMIT && REPEATED
 		:: MAY_WRITE(s) && k == COMMIT && !REPEATED && NEXT ->
 #ifdef A_ACK_BEFORE_DURABLE
+			heads++;
 			late_by = s;
-			acks!s,newest + 1,heads + 1
+			late_head = heads;
+			acks!s,newest + 1,heads
 #else
-			new_point(s);
+			heads++;
+			new_point(s, heads);
 			assert(image[newest] == c);
 			assert(!promoted);
 			acks!s,newest,head[newest];
@@ -519,8 +522,8 @@ end:
 	   }
 #ifdef A_ACK_BEFORE_DURABLE
 	:: d_step { late_by != 0 && newest < POINTS ->
-			new_point(late_by);
-			late_by = 0
+			new_point(late_by, late_head);
+			forget_late()
 	   }
 #endif
 	/* Write-back, at any time. */
@@ -541,7 +544,6 @@ end:
 	:: d_step { FAULT_LEFT && current != 0 ->
 			faults++;
 			cut_off();
-			forget_late();
 #ifdef A_NO_SYNC_AT_START
 			stray = stray | (open_mask & (~disk_mask |
 				(disk_units ^ open_units)))
@@ -554,7 +556,6 @@ end:
 	:: d_step { FAULT_LEFT && current != 0 ->
 			faults++;
 			cut_off();
-			forget_late();
 			open_mask = disk_mask;
 			open_units = disk_units;
 			open_by = (open_mask == 0 -> 0 : open_by);
@@ -593,7 +594,8 @@ end:
 			cut_off();
 			drop_open();
 			meddled = 1;
-			new_point(FOREIGN);
+			heads++;
+			new_point(FOREIGN, heads);
 			image[newest] = image[newest] ^ ALL
 	   }
 	:: d_step { FAULT_LEFT && !promoted ->
