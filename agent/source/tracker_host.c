@@ -7,7 +7,9 @@
  *   every event is marked twice, which is harmless; never not at all.
  * - What was tracked by an earlier process counts as continuous only when its
  *   links are still pinned and are the very ones that its info map names.
- *   Anything else is a hole, and a hole means: all dirty.
+ *   Anything else is a hole, and a hole means: all dirty. The entries of the
+ *   volumes go before the info map is written: whatever entry there is while
+ *   the links are those of the info map has missed nothing.
  * - The programs' skipped runs are counted by the kernel per program; what a
  *   replaced program had missed and nobody had acted upon is a hole too.
  *
@@ -244,7 +246,7 @@ static void note_replaced(struct tracker_host *h, const struct hook *issue,
 		/* What the old program missed and nobody acted upon. */
 		if (issue->prog_fd >= 0) {
 			if (issue_misses > s->issue_misses)
-				h->hole[i] = true;
+				host_drop_entry(h, i);
 			s->issue_misses = 0;
 		}
 		if (complete->prog_fd >= 0)
@@ -280,6 +282,7 @@ static int attach_all(struct tracker_host *h, struct err *err)
 	struct hook old_issue = { -1, -1 }, old_complete = { -1, -1 };
 	struct us_info info;
 	int r, r_issue = -ENOENT;
+	uint32_t i;
 
 	memset(&info, 0, sizeof(info));
 	r = read_info(h->info_fd, &info);
@@ -291,7 +294,10 @@ static int attach_all(struct tracker_host *h, struct err *err)
 				    info.complete_link_id,
 				    info.complete_prog_id);
 	}
-	h->continuous = !r_issue;
+	/* Before info names our link: a process that dies after that leaves
+	 * what the next one takes for continuous. */
+	for (i = 0; r_issue && i < US_MAX_VOLUMES; i++)
+		host_drop_entry(h, i);
 	/* Completions may be lost harmlessly, so only the issue link counts. */
 	r = hook_adopt(h, &h->issue, &old_issue, h->skel->progs.on_issue,
 		       "link_issue", err);

@@ -25,9 +25,7 @@ struct tracker_host {
 	char dir[PINS_PATH_MAX];
 	struct tracker_bpf *skel;
 	struct hook issue, complete;
-	bool continuous;		/* the issue link outlived the process */
 	bool replaced;			/* a program was exchanged at start */
-	bool hole[US_MAX_VOLUMES];	/* misses of a replaced program */
 	int disks_fd, pages_fd, info_fd, stats_fd;	/* of the skeleton */
 	struct us_volume *volumes;	/* shared memory, US_MAX_VOLUMES each */
 	struct us_group *groups;
@@ -37,6 +35,8 @@ struct tracker_host {
 };
 
 size_t host_page_align(size_t n);
+/* No more tracked, pins gone; nothing when it is not in use. */
+void host_drop_entry(struct tracker_host *h, uint32_t index);
 int host_examine(struct tracker_host *h, uint64_t *issue_misses,
 		 uint64_t *complete_misses, bool *detached);
 

@@ -209,6 +209,12 @@ static void entry_drop(struct tracker_host *h, uint32_t index)
 	(void)pins_remove(h->dir, name);
 }
 
+void host_drop_entry(struct tracker_host *h, uint32_t index)
+{
+	if (h->volumes[index].used)
+		entry_drop(h, index);
+}
+
 static uint64_t *map_words(int fd, size_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
@@ -312,7 +318,6 @@ static int enter_new(struct volume_tracker *vt, struct us_volume *want)
 	memset(&h->counters[vt->index], 0, sizeof(h->counters[0]));
 	memset(&h->seen[vt->index], 0, sizeof(h->seen[0]));
 	h->groups[vt->index].flips = 0;
-	h->hole[vt->index] = false;
 	r = create_maps(vt, want, &pages_fd, &pending_fd);
 	if (!r)
 		r = map_volume(vt, want, pages_fd, pending_fd);
@@ -406,7 +411,6 @@ static int op_pending_set_all(struct tracker *t, struct err *err)
 	seen->counters = c;
 	seen->issue_misses = issue;
 	seen->complete_misses = complete;
-	vt->h->hole[vt->index] = false;
 	return 0;
 }
 
@@ -438,8 +442,6 @@ static int op_losses(struct tracker *t, struct tracker_losses *out,
 	if (r)
 		return err_sys(err, r, "bpf-gone", "tracker", "read counters");
 	out->issue_misses = issue - s->issue_misses;
-	if (vt->h->hole[vt->index])
-		out->issue_misses++;
 	out->complete_misses = complete - s->complete_misses;
 	out->lost_completions =
 		c.lost_completions - s->counters.lost_completions;
@@ -570,8 +572,7 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 		words_leaf_count(want.n_blocks) * sizeof(uint64_t));
 	vt->n_cpus = libbpf_num_possible_cpus();
 	found = find_entry(h, volume);
-	if (found >= 0 && h->continuous &&
-	    same_shape(&h->volumes[found], &want) &&
+	if (found >= 0 && same_shape(&h->volumes[found], &want) &&
 	    disk_names(h, (uint32_t)found)) {
 		r = enter_adopted(vt, (uint32_t)found);
 		vt->t.adopted = !r;

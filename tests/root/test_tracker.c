@@ -306,6 +306,50 @@ TEST(pins_removed_behind_our_back_are_a_hole)
 	rig_close(&g);
 }
 
+/* Pins taken away; a process attaches anew and dies before it comes to the
+ * volume, whose device was absent, say. */
+TEST(a_hole_is_not_forgotten_by_a_process_that_did_not_act_upon_it)
+{
+	char cmd[256], node[UUID_TEXT_SIZE];
+	struct err err = ERR_INIT;
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	uuid_format(&g.hc.node, node);
+	detach(&g, false);
+	(void)snprintf(cmd, sizeof(cmd),
+		       "rm /sys/fs/bpf/understudy-%s/link_issue", node);
+	ASSERT_OK(system(cmd));
+	write_at(&g, 20 * 4096, 4096);	/* seen by nobody */
+	ASSERT_OK(tracker_host_open(&g.hc, &g.host, &err));
+	tracker_host_close(g.host, false);
+	attach(&g);
+	EXPECT_FALSE(g.t->adopted);
+	rig_close(&g);
+}
+
+/* The host stays while other volumes use it. */
+TEST(a_volume_that_leaves_and_returns_to_a_host_is_adopted)
+{
+	struct bitmap pending;
+	struct err err = ERR_INIT;
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	nothing_pending(&g);
+	g.t->ops->close(g.t, false);
+	write_at(&g, 30 * 4096, 4096);
+	ASSERT_OK(tracker_host_add(g.host, &g.volume, &g.dev, g.shift, &g.t,
+				   &err));
+	EXPECT_TRUE(g.t->adopted);
+	ASSERT_OK(bitmap_init(&pending, g.t->n_blocks));
+	ASSERT_OK(g.t->ops->adopt(g.t, &pending, &err));
+	EXPECT_U64(pending.n_set, 0);
+	expect_marked(&g, 30, 1);
+	bitmap_free(&pending);
+	rig_close(&g);
+}
+
 TEST(another_shape_is_not_adopted)
 {
 	struct rig g;
