@@ -48,8 +48,9 @@ function millis(text)
 			ms = millis(directive)
 	}
 	if (match(line, / in [0-9]+ms$/)) {
-		ms = millis(substr(line, RSTART))
-		line = substr(line, 1, RSTART - 1)
+		at = RSTART	# millis matches, too
+		ms = millis(substr(line, at))
+		line = substr(line, 1, at - 1)
 	}
 	seen++
 	if (bad)
