@@ -341,21 +341,6 @@ static void bind_volume(struct binder *b, const struct cat_volume *v)
 	bind_sum(b, CAT_TABLE_VOLUMES);
 }
 
-int catalog_volume_add(struct catalog *c, struct cat_volume *v,
-		       struct err *err)
-{
-	LOCK_SCOPE(&c->lock);
-	struct binder b;
-	int r;
-
-	bind_start(c, CAT_VOLUME_ADD, &b);
-	bind_volume(&b, v);
-	r = bind_run(c, &b, "add a volume", err);
-	if (r == 0)
-		v->id = sqlite3_last_insert_rowid(c->db);
-	return r;
-}
-
 int catalog_write_volume(struct catalog *c, const struct cat_volume *v,
 			 struct err *err)
 {
@@ -375,27 +360,65 @@ int catalog_volume_update(struct catalog *c, const struct cat_volume *v,
 	return catalog_write_volume(c, v, err);
 }
 
-int catalog_volume_forget(struct catalog *c, int64_t volume, struct err *err)
+static int forget_rows(struct catalog *c, int64_t volume, struct err *err)
 {
 	static const enum catalog_statement each[] = {
 		CAT_FORGET_POINTS, CAT_FORGET_PARTS, CAT_FORGET_SEGMENTS,
 		CAT_FORGET_EPOCHS,
 	};
-	LOCK_SCOPE(&c->lock);
 	struct binder b;
 	size_t i;
-	int r;
+	int r = 0;
 
-	r = catalog_plain(c, CAT_BEGIN, err);
 	for (i = 0; r == 0 && i < sizeof(each) / sizeof(each[0]); i++) {
 		bind_start(c, each[i], &b);
 		bind_u64(&b, (uint64_t)volume);
 		r = bind_run(c, &b, "forget rows", err);
 	}
+	return r;
+}
+
+/* r is what the statements since BEGIN gave. */
+static int finish(struct catalog *c, int r, struct err *err)
+{
 	if (r == 0)
 		r = catalog_plain(c, CAT_COMMIT, err);
-	if (r < 0)
+	if (r < 0 && !sqlite3_get_autocommit(c->db))
 		(void)catalog_plain(c, CAT_ROLLBACK, NULL);
+	return r;
+}
+
+int catalog_volume_forget(struct catalog *c, int64_t volume, struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	int r = catalog_plain(c, CAT_BEGIN, err);
+
+	if (r == 0)
+		r = forget_rows(c, volume, err);
+	return finish(c, r, err);
+}
+
+int catalog_volume_add(struct catalog *c, struct cat_volume *v,
+		       struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	struct binder b;
+	int64_t id = 0;
+	int r;
+
+	r = catalog_plain(c, CAT_BEGIN, err);
+	if (r == 0) {
+		bind_start(c, CAT_VOLUME_ADD, &b);
+		bind_volume(&b, v);
+		r = bind_run(c, &b, "add a volume", err);
+		id = sqlite3_last_insert_rowid(c->db);
+	}
+	/* Rows that a lost row of the same number has left behind. */
+	if (r == 0)
+		r = forget_rows(c, id, err);
+	r = finish(c, r, err);
+	if (r == 0)
+		v->id = id;
 	return r;
 }
 
