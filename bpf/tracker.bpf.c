@@ -12,8 +12,8 @@
  *     leaf bits, then summary bits, then reads the flip count again and marks
  *     once more when it moved. Nothing of this may be reordered.
  *  2. A bit may be left alone only when that very bit is set already.
- *  3. A slot found live at reuse means a completion went unseen: its range
- *     is marked again, since its data may have landed after it was read.
+ *  3. A slot found live at reuse means a completion went unseen. Its range is
+ *     marked again: a precaution, since the slot kept it carried until now.
  *  4. Nothing is dropped in silence: whatever cannot be marked exactly is
  *     counted, and the daemon acts on the counter before the next point.
  *
@@ -138,6 +138,21 @@ static __always_inline __u64 *word_at(__u32 vol, __u64 word)
 	return &p->words[word % US_PAGE_WORDS];
 }
 
+/*
+ * An OR that nothing later may overtake. On x86 every locked instruction is
+ * that; elsewhere only the form that gives the old value back is.
+ */
+static __always_inline void or_in_order(__u64 *p, __u64 mask)
+{
+#ifdef __TARGET_ARCH_x86
+	__sync_fetch_and_or(p, mask);
+#else
+	__u64 old = __sync_fetch_and_or(p, mask);
+
+	asm volatile("" : : "r"(old));
+#endif
+}
+
 static __always_inline int set_bits(__u32 vol, __u64 word, __u64 mask)
 {
 	__u64 *p = word_at(vol, word);
@@ -145,7 +160,7 @@ static __always_inline int set_bits(__u32 vol, __u64 word, __u64 mask)
 	if (!p)
 		return -1;
 	if ((*(volatile __u64 *)p & mask) != mask)
-		__sync_fetch_and_or(p, mask);
+		or_in_order(p, mask);
 	return 0;
 }
 

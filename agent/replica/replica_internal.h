@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "net/conn.h"
 #include "replica/replica.h"
+#include "wire/session.h"
 
 /*
  * What the files of the replica share. Locks, in order:
@@ -61,6 +62,9 @@ struct volume_record {
 	char code[40];
 	char message[384];
 	bool full;			/* until the next commit succeeds */
+	/* Who staged what lies in the open point; not known after a start. */
+	bool has_author;
+	struct uuid author_node, author_boot;
 	int64_t since_wall_ns;		/* of the state */
 	char state[16];			/* as last told; "": not since */
 };
@@ -137,6 +141,11 @@ struct volume_record *record_get(struct replica *r, const struct uuid *uuid);
 /* The session of p may write the volume now; the older one is stopped. */
 int record_begin(struct replica *r, const struct uuid *uuid, struct peer *p,
 		 const char *full_name, int64_t offset_ns);
+/*
+ * This source is the author of the open point from here on. Was it before?
+ */
+bool record_author(struct replica *r, const struct uuid *uuid,
+		   const struct wire_hello *hello);
 /* Is p still the one that may write? Notes the end and why (may be NULL). */
 void record_end(struct replica *r, const struct uuid *uuid, struct peer *p,
 		const struct err *why);

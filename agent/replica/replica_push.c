@@ -196,6 +196,27 @@ static void fill_state(const struct volume_info *info,
 	head_to_wire(&info->newest.prev_head, &out->prev_head);
 }
 
+/*
+ * What another source staged (a clone of this one, or this one before a boot)
+ * is nothing that this one's pending blocks know of: blocks that it would leave
+ * alone would become part of its point. Only a source that has everything
+ * pending, one without an acknowledged point, may go on in it whoever began.
+ */
+static int drop_foreign_units(struct session *s,
+			      const struct wire_volume_open *o,
+			      struct volume_info *info, struct err *err)
+{
+	bool own = record_author(s->r, &o->uuid, &s->hello);
+	int r;
+
+	if (own || !o->has_acked || !info->open_bytes)
+		return 0;
+	log_info("%s: units staged by another source or boot are discarded",
+		 s->push.full_name);
+	r = store_writer_discard(s->push.writer, err);
+	return r < 0 ? r : store_writer_info(s->push.writer, info);
+}
+
 /* The writer, and with it the volume: the older session is out from here. */
 static int take_volume(struct session *s, const struct wire_volume_open *o,
 		       struct volume_info *info, struct err *err)
@@ -222,6 +243,8 @@ static int take_volume(struct session *s, const struct wire_volume_open *o,
 		r = record_begin(s->r, &o->uuid, s->peer, push->full_name,
 				 s->offset_ns);
 	}
+	if (r == 0)
+		r = drop_foreign_units(s, o, info, err);
 	if (r < 0) {
 		store_writer_close(TAKE_PTR(push->writer));
 		return err_sys(err, r, "store-failed", o->name,

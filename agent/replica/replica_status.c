@@ -76,6 +76,24 @@ int record_begin(struct replica *r, const struct uuid *uuid, struct peer *p,
 	return 0;
 }
 
+bool record_author(struct replica *r, const struct uuid *uuid,
+		   const struct wire_hello *hello)
+{
+	LOCK_SCOPE(&r->lock);
+	struct volume_record *rec = record_get(r, uuid);
+	bool same;
+
+	if (!rec)
+		return false;
+	same = rec->has_author &&
+	       uuid_equal(&rec->author_node, &hello->node) &&
+	       uuid_equal(&rec->author_boot, &hello->boot);
+	rec->has_author = true;
+	rec->author_node = hello->node;
+	rec->author_boot = hello->boot;
+	return same;
+}
+
 void record_end(struct replica *r, const struct uuid *uuid, struct peer *p,
 		const struct err *why)
 {

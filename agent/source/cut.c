@@ -170,6 +170,9 @@ static int collect(struct cut *c, struct cut_round *out, struct err *err)
 		bitmap_andnot_word(&c->outstanding, w, bits);
 		w++;
 	}
+	/* Whether what is pending was in flight has then not been looked at. */
+	if (r)
+		or_into(&c->carried, &c->pending);
 	out->collected = c->fresh.n_set;
 	return r;
 }

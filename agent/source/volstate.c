@@ -6,6 +6,8 @@
  *   0 8 magic "USACKED1"   8 8 turn (the higher valid one counts)
  *  16 8 epoch   24 8 seq   32 8 flip wall time (ns)   40 32 head
  *  72 8 XXH3-64 of the bytes before
+ * intent record, at 1024, 512 bytes: 0 8 magic "USINTNT1"  8 8 seq
+ *  16 8 flip wall time (ns)  24 8 XXH3-64 of the bytes before
  *
  * The record is preallocated and overwritten in place: no space is needed and
  * one fdatasync is enough. One thread.
@@ -30,6 +32,9 @@
 #define ACKED_MAGIC "USACKED1"
 #define ACKED_BYTES 512U
 #define ACKED_SUM_OFF 72U
+#define INTENT_MAGIC "USINTNT1"
+#define INTENT_OFF (2 * ACKED_BYTES)
+#define INTENT_SUM_OFF 24U
 #define STATE_FILE_MAX (64U << 10)
 #define VOLUME_FORMAT 1
 
@@ -122,9 +127,47 @@ int volstate_save_acked(struct volstate *v, const struct acked *a,
 	return 0;
 }
 
+int volstate_save_intent(struct volstate *v, uint64_t seq,
+			 int64_t flip_wall_ns, struct err *err)
+{
+	uint8_t raw[ACKED_BYTES] = { 0 };
+	int r;
+
+	memcpy(raw, INTENT_MAGIC, 8);
+	put_le64(raw + 8, seq);
+	put_le64(raw + 16, (uint64_t)flip_wall_ns);
+	put_le64(raw + INTENT_SUM_OFF, XXH3_64bits(raw, INTENT_SUM_OFF));
+	r = io_pwrite_all(v->io, v->acked_fd, raw, sizeof(raw), INTENT_OFF);
+	if (r) {
+		err_sys(err, r, "state-unwritable", v->dir,
+			"note the commit of point %llu",
+			(unsigned long long)seq);
+		return err_remedy(err, "make room or make %s writable",
+				  v->dir);
+	}
+	v->intent_seq = seq;
+	v->intent_flip_wall_ns = flip_wall_ns;
+	return 0;
+}
+
+/* Anything but a sound record is "none known", which is the safe answer. */
+static void intent_read(struct volstate *v)
+{
+	uint8_t raw[ACKED_BYTES];
+
+	v->intent_seq = 0;
+	if (io_pread_all(v->io, v->acked_fd, raw, sizeof(raw), INTENT_OFF) ||
+	    memcmp(raw, INTENT_MAGIC, 8) ||
+	    get_le64(raw + INTENT_SUM_OFF) !=
+		    XXH3_64bits(raw, INTENT_SUM_OFF))
+		return;
+	v->intent_seq = get_le64(raw + 8);
+	v->intent_flip_wall_ns = (int64_t)get_le64(raw + 16);
+}
+
 static int acked_create(struct volstate *v)
 {
-	uint8_t zero[2 * ACKED_BYTES] = { 0 };
+	uint8_t zero[3 * ACKED_BYTES] = { 0 };
 	const struct acked none = { 0 };
 	char path[700];
 	int r;
@@ -342,6 +385,7 @@ static int open_known(struct volstate *v, struct err *err)
 	if (r)
 		return err_sys(err, r, "state-damaged", path,
 			       "read acknowledged point");
+	intent_read(v);
 	return 0;
 }
 

@@ -20,7 +20,8 @@
  *   volume.json  identity and switches; replaced as a whole
  *   key          the volume key (0600), written once
  *   acked        the last acknowledged point: two records of 512 bytes that
- *                are written in turn, so that one is always whole
+ *                are written in turn, so that one is always whole; then the
+ *                commit that was sent last
  *
  * Every function leaves the old content in force when it fails.
  */
@@ -45,6 +46,8 @@ struct volstate {
 	bool resync;			/* ordered, not yet done */
 	struct volume_key key;
 	struct acked acked;
+	uint64_t intent_seq;		/* commit sent, not known to have come; 0 */
+	int64_t intent_flip_wall_ns;
 	int acked_fd;
 	uint64_t acked_turn;
 };
@@ -55,6 +58,13 @@ int volstate_open(struct io *io, struct rnd *rnd, const char *state_dir,
 void volstate_close(struct volstate *v);
 /* Writes volume.json. */
 int volstate_save(struct volstate *v, struct err *err);
+/*
+ * The commit about to be sent; seq 0: none. Survives the death of the process,
+ * not of the system: after a boot everything is pending, and then it does not
+ * matter whose commit the replica shows.
+ */
+int volstate_save_intent(struct volstate *v, uint64_t seq,
+			 int64_t flip_wall_ns, struct err *err);
 /* Durable before it returns 0. */
 int volstate_save_acked(struct volstate *v, const struct acked *a,
 			struct err *err);

@@ -123,11 +123,15 @@ static int open_engine(struct volume *v, struct err *err)
 /* What is dirty to begin with: what was pending, or everything. */
 static int begin_dirty(struct volume *v, struct err *err)
 {
-	bool all = !v->tracker->adopted || v->vs.resync;
+	bool all;
 	struct tracker_losses lost;
 	struct err why = ERR_INIT;
 	int r;
 
+	pthread_mutex_lock(&v->lock);
+	v->resync = v->vs.resync;
+	pthread_mutex_unlock(&v->lock);
+	all = !v->tracker->adopted || v->resync;
 	if (!all) {
 		r = v->tracker->ops->losses(v->tracker, &lost, err);
 		if (r)
@@ -147,9 +151,9 @@ static int begin_dirty(struct volume *v, struct err *err)
 		volume_set_phase(v, PHASE_INITIALIZING, NULL);
 		return 0;
 	}
-	err_set(&why, -ESTALE, v->vs.resync ? "resync" : "tracking-lost",
+	err_set(&why, -ESTALE, v->resync ? "resync" : "tracking-lost",
 		v->cfg.name, "%s: everything is compared",
-		v->vs.resync ? "resync was ordered"
+		v->resync ? "resync was ordered"
 			     : "writes may have been missed while nothing "
 			       "tracked the device");
 	volume_set_phase(v, PHASE_COMPARING, &why);

@@ -87,6 +87,8 @@ struct volume {
 	struct link_handler handler;
 	struct ship *ship;
 	struct watched_sink sink;
+	bool resync;			/* in force: everything was made dirty
+					 * for it, any history is accepted */
 	bool refused;			/* the replica said no */
 	bool compare;			/* ask what it holds before shipping */
 	bool leftover;			/* its open point holds earlier units */

@@ -6,13 +6,14 @@
  * What the replica's newest point means to a source that remembers the last
  * acknowledged one (seq, head):
  *   the same                     go on after it
- *   its predecessor is ours      a commit became durable whose answer was lost
- *                                (only one is ever outstanding): go on after
- *                                it; what it held stays pending here and is
- *                                compared, since this process cannot know what
+ *   its predecessor is ours,     a commit became durable whose answer was lost
+ *   and it is the commit that    (only one is ever outstanding): go on after
+ *   was sent last, or everything it; what it held stays pending here and is
+ *   is pending                   compared, since this process cannot know what
  *                                exactly the point covered
- *   none, or another chain       the replica went back, or is not the one:
- *                                refused until `resync`
+ *   none, or another chain       the replica went back, or is not the one, or a
+ *                                clone of this source pushed to it: refused
+ *                                until `resync`
  */
 #include <errno.h>
 #include <stdio.h>
@@ -66,12 +67,22 @@ static int refuse(struct volume *v, struct err *err, const char *code,
 			  v->cfg.name);
 }
 
+/* Sent by this source, or harmless since every block is pending here. */
+static bool may_be_ours(const struct volume *v,
+			const struct wire_volume_state *s)
+{
+	if (cut_pending_blocks(v->cut) == v->tracker->n_blocks)
+		return true;
+	return v->vs.intent_seq == s->seq &&
+	       v->vs.intent_flip_wall_ns == s->flip_wall_ns;
+}
+
 static int judge_history(struct volume *v, const struct wire_volume_state *s,
 			 struct err *err)
 {
 	const struct acked *a = &v->vs.acked;
 
-	if (v->vs.resync)
+	if (v->resync)
 		return 0;
 	if (!s->has_point)
 		return a->valid ? refuse(v, err, "replica-behind",
@@ -80,7 +91,7 @@ static int judge_history(struct volume *v, const struct wire_volume_state *s,
 				: 0;
 	if (a->valid && s->seq == a->seq && head_equal(&s->head, &a->head))
 		return 0;
-	if (s->seq > (a->valid ? a->seq : 0) &&
+	if (s->seq > (a->valid ? a->seq : 0) && may_be_ours(v, s) &&
 	    (a->valid ? head_equal(&s->prev_head, &a->head)
 		      : head_is_zero(&s->prev_head)))
 		return 0;
@@ -101,7 +112,7 @@ static void fill_open(struct volume *v, struct wire_volume_open *o)
 	o->size_bytes = v->dev.n_sectors << 9;
 	o->epoch = v->vs.epoch;
 	o->block_bytes = 1U << v->tracker->block_shift;
-	o->has_acked = v->vs.acked.valid && !v->vs.resync;
+	o->has_acked = v->vs.acked.valid && !v->resync;
 	if (o->has_acked) {
 		o->acked_epoch = v->vs.acked.epoch;
 		o->acked_seq = v->vs.acked.seq;
@@ -342,11 +353,18 @@ static void finish_waiters(struct volume *v, const struct acked *a)
 static int resync_done(struct volume *v, struct err *err)
 {
 	LOCK_SCOPE(&v->lock);
+	int r;
 
-	if (!v->vs.resync)
+	/* One ordered since the device was opened has not been done yet. */
+	if (!v->resync || v->resync_wanted)
 		return 0;
 	v->vs.resync = false;
-	return volstate_save(&v->vs, err);
+	r = volstate_save(&v->vs, err);
+	if (r)
+		v->vs.resync = true;
+	else
+		v->resync = false;
+	return r;
 }
 
 int volume_session_ack(struct volume *v, struct err *err)
@@ -367,6 +385,8 @@ int volume_session_ack(struct volume *v, struct err *err)
 			       "outstanding");
 	/* Remembered first: only then may marks be let go. */
 	r = volstate_save_acked(&v->vs, &a, err);
+	if (!r)
+		r = volstate_save_intent(&v->vs, 0, 0, err);
 	if (!r)
 		r = resync_done(v, err);
 	if (r)

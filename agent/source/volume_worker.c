@@ -231,9 +231,16 @@ static int converge(struct volume *v, struct cut_round *round,
 static int confirm(struct volume *v, const struct cut_round *round,
 		   struct err *err)
 {
-	int r = dial_confirm(link_dial(v->link), v->vs.epoch, v->base_seq,
-			     round->flip_wall_ns);
+	int r = 0;
 
+	/* A commit that is known not to have come must not be taken for ours
+	 * when a copy of the store that has it is put forward later. */
+	if (v->vs.intent_seq)
+		r = volstate_save_intent(&v->vs, 0, 0, err);
+	if (r)
+		return r;
+	r = dial_confirm(link_dial(v->link), v->vs.epoch, v->base_seq,
+			 round->flip_wall_ns);
 	if (r)
 		return err_sys(err, r, "protocol", v->cfg.name, "confirm");
 	cut_committed(v->cut);
@@ -260,6 +267,9 @@ static int commit(struct volume *v, const struct cut_round *round,
 	int r;
 
 	(void)snprintf(c.label, sizeof(c.label), "%s", label);
+	r = volstate_save_intent(&v->vs, c.seq, c.flip_wall_ns, err);
+	if (r)
+		return r;
 	r = ship_commit(v->ship, &c, err);
 	if (r)
 		return r;
