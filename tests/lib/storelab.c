@@ -71,22 +71,69 @@ static ssize_t lab_io_pwritev(struct io *io, int fd, const struct iovec *iov,
 		       real()->pwritev(io, fd, iov, n_iov, off);
 }
 
+static struct lab_synced *find_synced(struct labio *l, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < l->n_synced; i++)
+		if (!strcmp(l->synced[i].name, name))
+			return &l->synced[i];
+	return NULL;
+}
+
+uint64_t labio_synced(const struct labio *l, const char *name)
+{
+	const struct lab_synced *s = find_synced((struct labio *)l, name);
+
+	return s ? s->bytes : 0;
+}
+
+static void note_synced(struct labio *l, int fd)
+{
+	char link[64], path[512];
+	struct lab_synced *s;
+	const char *name;
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	if (n < 0)
+		return;
+	path[n] = 0;
+	name = strrchr(path, '/') + 1;
+	s = find_synced(l, name);
+	if (!s && l->n_synced < sizeof(l->synced) / sizeof(l->synced[0])) {
+		s = &l->synced[l->n_synced++];
+		(void)snprintf(s->name, sizeof(s->name), "%.63s", name);
+	}
+	if (s)
+		(void)real()->size(&l->io, fd, &s->bytes);
+}
+
+static int lab_sync(struct io *io, int fd, bool data_only)
+{
+	struct labio *l = lab_of(io);
+	int r;
+
+	if (l->on_sync)
+		l->on_sync(l, l->arg);
+	r = hit(l, LAB_SYNC);
+	if (r == 0 && l->real_sync)
+		r = data_only ? real()->fdatasync(io, fd) :
+				real()->fsync(io, fd);
+	if (r == 0 && l->on_sync)
+		note_synced(l, fd);
+	return r;
+}
+
 static int lab_io_fdatasync(struct io *io, int fd)
 {
-	int r = hit(lab_of(io), LAB_SYNC);
-
-	if (r == 0 && lab_of(io)->real_sync)
-		r = real()->fdatasync(io, fd);
-	return r;
+	return lab_sync(io, fd, true);
 }
 
 static int lab_io_fsync(struct io *io, int fd)
 {
-	int r = hit(lab_of(io), LAB_SYNC);
-
-	if (r == 0 && lab_of(io)->real_sync)
-		r = real()->fsync(io, fd);
-	return r;
+	return lab_sync(io, fd, false);
 }
 
 static int lab_io_fallocate(struct io *io, int fd, int mode, uint64_t off,
@@ -269,6 +316,33 @@ uint64_t lab_segment(const char *dir, unsigned int nth, char out[256])
 	}
 	memcpy(out, n.path, sizeof(n.path));
 	return n.size;
+}
+
+struct segment_walk {
+	void (*cb)(void *arg, const char *path, const char *name);
+	void *arg;
+};
+
+static void on_segment(const char *path, const char *name, bool is_dir,
+		       void *arg)
+{
+	const struct segment_walk *w = arg;
+
+	if (is_dir)
+		each_entry(path, on_segment, arg);
+	else
+		w->cb(w->arg, path, name);
+}
+
+void lab_each_segment(const char *dir,
+		      void (*cb)(void *arg, const char *path,
+				 const char *name), void *arg)
+{
+	struct segment_walk w = { cb, arg };
+	char volumes[128];
+
+	(void)snprintf(volumes, sizeof(volumes), "%s/volumes", dir);
+	each_entry(volumes, on_segment, &w);
 }
 
 void lab_drop_catalog(const char *dir)

@@ -29,9 +29,18 @@ struct labio {
 	bool sticky;			/* and all after it */
 	uint64_t calls[LAB_N_OPS];
 	uint64_t room_bytes;		/* writes past it: -ENOSPC */
+	/* Before each sync, with what was synced so far. */
+	void (*on_sync)(struct labio *l, void *arg);
+	void *arg;
+	struct lab_synced {
+		char name[64];		/* of the file */
+		uint64_t bytes;		/* of it that were synced */
+	} synced[512];
+	size_t n_synced;
 };
 
 void labio_init(struct labio *l);
+uint64_t labio_synced(const struct labio *l, const char *name);
 
 /* ---- files ---- */
 
@@ -43,6 +52,9 @@ void lab_copy(const char *from, const char *to);
 /* Path of the n-th newest (0 = newest) segment of the only volume; its size. */
 uint64_t lab_segment(const char *dir, unsigned int nth, char out[256]);
 void lab_drop_catalog(const char *dir);
+void lab_each_segment(const char *dir,
+		      void (*cb)(void *arg, const char *path,
+				 const char *name), void *arg);
 
 /* ---- content ---- */
 
