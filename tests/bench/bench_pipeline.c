@@ -11,7 +11,10 @@
  *
  * Measured in processor time of the thread, so that neighbours on the machine
  * count little. Prints one JSON line per figure; out_bytes_per_byte is what is
- * shipped for each byte read. Usage: bench_pipeline [ms per figure]
+ * shipped for each byte read.
+ *
+ *	bench_pipeline [MS [STAGE [CONTENT]]]	MS per figure; only those
+ *	bench_pipeline content CONTENT		writes that content: 8 MiB
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -21,6 +24,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "base/rnd.h"
 #include "wire/compress.h"
@@ -44,6 +48,7 @@ struct bench {
 	uint8_t scratch[UNIT_MAX_PLAIN_BYTES];
 	uint32_t unit_blocks;
 	uint64_t ms;
+	const char *stage, *content;	/* only this; NULL: all */
 	uint64_t out_bytes;		/* sealed since the figure began */
 	volatile uint64_t sink;
 };
@@ -141,6 +146,9 @@ static int run(struct bench *b, const char *stage, const char *mode,
 	size_t off = 0;
 	int r;
 
+	if (b->stage && strcmp(stage, b->stage) != 0 &&
+	    !(fn == stage_all && !strcmp(b->stage, "open")))
+		return 0;
 	b->out_bytes = 0;
 	while (now - start < span) {
 		for (off = 0; off < DATA_BYTES / 4; off += unit_bytes) {
@@ -248,6 +256,8 @@ static int bench_content(struct bench *b, enum content content)
 	static const struct comp_config none = { .mode = COMP_NONE };
 	int r, mode;
 
+	if (b->content && strcmp(b->content, content_names[content]) != 0)
+		return 0;
 	fill(b->data, content);
 	r = renew(b, &none);
 	if (!r)
@@ -260,23 +270,49 @@ static int bench_content(struct bench *b, enum content content)
 	return r;
 }
 
-int main(int argc, char **argv)
+static int write_content(struct bench *b, const char *name)
+{
+	int content;
+
+	for (content = RANDOM; content < N_CONTENTS; content++) {
+		if (strcmp(name, content_names[content]) != 0)
+			continue;
+		fill(b->data, (enum content)content);
+		return fwrite(b->data, DATA_BYTES, 1, stdout) == 1 ? 0 : -EIO;
+	}
+	return -EINVAL;
+}
+
+static int bench_all(struct bench *b)
 {
 	static const uint32_t unit_blocks[] = { 16, 1 };
-	static struct bench b;
 	int r = 0, content;
 	size_t i;
 
-	b.ms = argc > 1 ? strtoull(argv[1], NULL, 10) : 200;
+	for (i = 0; i < ARRAY_SIZE(unit_blocks) && !r; i++) {
+		b->unit_blocks = unit_blocks[i];
+		for (content = RANDOM; content < N_CONTENTS && !r; content++)
+			r = bench_content(b, (enum content)content);
+	}
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	static struct bench b;
+	int r;
+
 	b.data = aligned_alloc(US_BLOCK_BYTES, DATA_BYTES);
 	b.fps = calloc(DATA_BYTES / US_BLOCK_BYTES, sizeof(*b.fps));
 	if (!b.data || !b.fps)
 		return 1;
-	for (i = 0; i < 2 && !r; i++) {
-		b.unit_blocks = unit_blocks[i];
-		for (content = RANDOM; content < N_CONTENTS && !r; content++)
-			r = bench_content(&b, (enum content)content);
-	}
+	b.ms = argc > 1 ? strtoull(argv[1], NULL, 10) : 200;
+	b.stage = argc > 2 ? argv[2] : NULL;
+	b.content = argc > 3 ? argv[3] : NULL;
+	if (argc > 2 && !strcmp(argv[1], "content"))
+		r = write_content(&b, argv[2]);
+	else
+		r = bench_all(&b);
 	sealer_free(b.sealer);
 	packer_free(b.packer);
 	fp_ctx_free(b.fp);
