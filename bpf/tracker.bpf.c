@@ -14,7 +14,9 @@
  *  2. A bit may be left alone only when that very bit is set already.
  *  3. A slot found live at reuse means a completion went unseen. Its range is
  *     marked again: a precaution, since the slot kept it carried until now.
- *  4. Nothing is dropped in silence: whatever cannot be marked exactly is
+ *  4. A completion whose slot is not live is that of an issue nobody saw: it
+ *     is marked, or a write under way when tracking began would be lost.
+ *  5. Nothing is dropped in silence: whatever cannot be marked exactly is
  *     counted, and the daemon acts on the counter before the next point.
  *
  * Bio-based devices would add two programs (block_bio_queue,
@@ -470,20 +472,23 @@ __noinline int complete_one(__u32 vol, const struct done *c)
 {
 	struct us_volume *v = bpf_map_lookup_elem(&volumes, &vol);
 	__u64 first, count, *slot;
+	bool seen;
 
 	if (!v || !c || !v->used)
 		return 0;
-	/* A write that failed may still land later: it is read again. */
-	if ((c->failed || without_issue_mark) &&
+	slot = slot_of(v, vol, c->queue, c->tag);
+	seen = slot && *(volatile __u64 *)slot & US_SLOT_LIVE;
+	/* A write that failed may still land later: it is read again. One whose
+	 * slot is not live was issued before anybody looked (tracking had not
+	 * begun, or its issue was missed) and has landed just now, before its
+	 * writer is told. */
+	if ((c->failed || !seen || without_issue_mark) &&
 	    clip(v, c->sector, c->n_sectors, &first, &count)) {
 		if (c->failed)
 			count_event(vol, error_completions);
 		mark_active(vol, v->group, first, count);
 	}
-	if (!c->last)
-		return 0;
-	slot = slot_of(v, vol, c->queue, c->tag);
-	if (slot)
+	if (c->last && slot)
 		*(volatile __u64 *)slot = 0;
 	return 0;
 }
@@ -528,7 +533,7 @@ int BPF_PROG(on_complete, struct request *rq, int error, unsigned int nr_bytes)
 	c.tag = rq->tag;
 	c.failed = error != 0;
 	c.last = nr_bytes >= rq->__data_len;
-	if (c.failed && op_is_discard(op))
+	if (op_is_discard(op))
 		discard_hull((__u64)rq->bio, &c.sector, &c.n_sectors);
 	for (i = 0; i < US_VOLUMES_PER_DISK; i++) {
 		if (i >= d->n_volumes)

@@ -323,3 +323,16 @@ int blkdev_recheck(const struct blkdev *dev, struct err *err)
 			       err);
 	return 0;
 }
+
+bool blkdev_writes_under_way(const struct blkdev *dev)
+{
+	_cleanup_close_ int disk = sysfs_open_disk(dev->sys_fd);
+	unsigned long long reads, writes;
+	char text[64];
+
+	/* Reads and writes that the driver has; unreadable is not "none". */
+	if (disk < 0 || sysfs_text(disk, "inflight", text, sizeof(text)) ||
+	    sscanf(text, "%llu %llu", &reads, &writes) != 2)
+		return true;
+	return writes != 0;
+}

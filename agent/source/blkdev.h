@@ -62,6 +62,8 @@ int blkdev_recheck(const struct blkdev *dev, struct err *err);
  * remedy ("bio-based", "zoned", "dax", "multipath-head"...).
  */
 int blkdev_admit(const struct blkdev *dev, struct err *err);
+/* Are writes of the disk under way right now, as far as can be told? */
+bool blkdev_writes_under_way(const struct blkdev *dev);
 /* Same identity across reboots? Size and kind must agree, and every name that
  * both sides know; a name that one side lacks says nothing. */
 bool blkdev_id_same(const struct blkdev_id *a, const struct blkdev_id *b);

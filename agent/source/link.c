@@ -287,6 +287,11 @@ int link_pump(struct link *l, int timeout_ms, struct err *err)
 	return pump(l, timeout_ms, true, err);
 }
 
+int link_wait(struct link *l, struct err *err)
+{
+	return cancelled(l) ? -ECANCELED : pump(l, ROOM_MS, false, err);
+}
+
 int link_room(struct link *l, size_t low_bytes, struct err *err)
 {
 	int r;
@@ -418,6 +423,24 @@ const struct wire_accept *link_accept(const struct link *l)
 struct dial *link_dial(struct link *l)
 {
 	return l->dial;
+}
+
+int link_ask_alive(struct link *l)
+{
+	int r;
+
+	/* One at a time: an older one still out answers for less. */
+	if (l->ping_out)
+		return -EBUSY;
+	r = dial_ping(l->dial);
+	if (!r)
+		l->ping_out = true;
+	return r;
+}
+
+bool link_answered(const struct link *l)
+{
+	return !l->ping_out;
 }
 
 uint64_t link_bytes_sent(const struct link *l)

@@ -56,6 +56,12 @@ void link_close(struct link *l, bool orderly);
 const struct wire_accept *link_accept(const struct link *l);
 struct dial *link_dial(struct link *l);
 uint64_t link_bytes_sent(const struct link *l);
+/*
+ * Asks for a sign of life; link_answered says whether one came to the last
+ * asking (answers come in the order of what was sent).
+ */
+int link_ask_alive(struct link *l);
+bool link_answered(const struct link *l);
 
 /* Opens the volume: state in *out, or the replica's refusal in err. */
 int link_volume_open(struct link *l, const struct wire_volume_open *v,
@@ -68,6 +74,9 @@ int link_wait_done(struct link *l, enum wire_request what, struct err *err);
  * time-out; -ECANCELED; anything else means that the session is over.
  */
 int link_pump(struct link *l, int timeout_ms, struct err *err);
+/* One bounded wait in the middle of work: orders do not end it, a
+ * cancellation does (-ECANCELED). */
+int link_wait(struct link *l, struct err *err);
 /* Pump until at most low_bytes wait to be sent. */
 int link_room(struct link *l, size_t low_bytes, struct err *err);
 

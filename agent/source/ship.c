@@ -182,7 +182,7 @@ static int ask(struct ship *s, uint64_t first, uint32_t count)
 	 * would be taken for the answer of its successor. */
 	while ((q->used && !q->answered) ||
 	       s->n_unanswered >= UNANSWERED_MAX) {
-		r = link_pump(s->link, 1000, &s->err);
+		r = link_wait(s->link, &s->err);
 		if (r)
 			return r;
 	}
@@ -262,7 +262,7 @@ static int learn(struct ship *s, uint64_t first, uint32_t count)
 	if (!q)
 		return 0;
 	while (!q->answered) {
-		r = link_pump(s->link, 1000, &s->err);
+		r = link_wait(s->link, &s->err);
 		if (r)
 			return r;
 	}
@@ -412,6 +412,11 @@ void ship_round(struct ship *s, uint64_t next_seq, bool compare)
 	/* Answers of a round before say nothing about what was sent since. */
 	for (i = 0; i < QUESTIONS; i++)
 		s->asked[i].stale = true;
+}
+
+int ship_pump(struct ship *s)
+{
+	return link_pump(s->link, 0, &s->err);
 }
 
 bool ship_point_has_units(const struct ship *s)

@@ -50,6 +50,8 @@ void ship_round(struct ship *s, uint64_t next_seq, bool compare);
 /* From the link's handler. */
 void ship_on_fps(struct ship *s, uint64_t first, uint32_t count,
 		 const uint8_t *fps);
+/* Serves the session while a round has nothing to send for a while. */
+int ship_pump(struct ship *s);
 /* Units were sent since the last commit? */
 bool ship_point_has_units(const struct ship *s);
 /* Send what is buffered and the commit. */

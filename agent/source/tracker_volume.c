@@ -553,14 +553,41 @@ void tracker_host_retain(struct tracker_host *h, const struct uuid *keep,
 	}
 }
 
+static void unmap(struct volume_tracker *vt)
+{
+	if (vt->pages)
+		munmap(vt->pages, vt->pages_bytes);
+	if (vt->words.pending)
+		munmap(vt->words.pending, vt->pending_bytes);
+	free(vt);
+}
+
+/* Finds the volume's entry, or makes one. */
+static int enter(struct volume_tracker *vt, struct us_volume *want)
+{
+	LOCK_SCOPE(&vt->h->lock);
+	int found = find_entry(vt->h, &vt->volume);
+	int r;
+
+	if (found >= 0 && same_shape(&vt->h->volumes[found], want) &&
+	    disk_names(vt->h, (uint32_t)found)) {
+		r = enter_adopted(vt, (uint32_t)found);
+		vt->t.adopted = !r;
+		if (!r)
+			return 0;
+	}
+	if (found >= 0)
+		entry_drop(vt->h, (uint32_t)found);
+	return enter_new(vt, want);
+}
+
 int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 		     const struct blkdev *dev, uint32_t block_shift,
 		     struct tracker **out, struct err *err)
 {
-	LOCK_SCOPE(&h->lock);
 	struct volume_tracker *vt = calloc(1, sizeof(*vt));
 	struct us_volume want;
-	int found, r = -ENOENT;
+	int r;
 
 	if (!vt)
 		return err_sys(err, -ENOMEM, "no-memory", dev->path, "track");
@@ -571,30 +598,18 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 	vt->pending_bytes = host_page_align(
 		words_leaf_count(want.n_blocks) * sizeof(uint64_t));
 	vt->n_cpus = libbpf_num_possible_cpus();
-	found = find_entry(h, volume);
-	if (found >= 0 && same_shape(&h->volumes[found], &want) &&
-	    disk_names(h, (uint32_t)found)) {
-		r = enter_adopted(vt, (uint32_t)found);
-		vt->t.adopted = !r;
-	}
-	if (r) {
-		if (found >= 0)
-			entry_drop(h, (uint32_t)found);
-		r = enter_new(vt, &want);
-	}
-	if (!r)
-		r = self_test(vt, dev, err);
-	else
-		err_sys(err, r, "tracker", dev->path, "set up tracking");
 	vt->t.ops = &volume_tracker_ops;
 	vt->t.n_blocks = want.n_blocks;
 	vt->t.block_shift = block_shift;
+	r = enter(vt, &want);
+	if (r)
+		err_sys(err, r, "tracker", dev->path, "set up tracking");
+	else
+		/* Reads the device, which may hang: not under the lock that
+		 * every other volume needs for its points. */
+		r = self_test(vt, dev, err);
 	if (r) {
-		if (vt->pages)
-			munmap(vt->pages, vt->pages_bytes);
-		if (vt->words.pending)
-			munmap(vt->words.pending, vt->pending_bytes);
-		free(vt);
+		unmap(vt);
 		return r;
 	}
 	*out = &vt->t;

@@ -318,26 +318,40 @@ struct search {
 	struct volstate *v;
 	const char *volumes;
 	const char *name;
+	unsigned int n_found;		/* of that name */
+	char bad[600];			/* directory that stopped the search */
 };
 
-/* One directory under volumes/: 1 when it is the one. Nothing of the others
- * must stay in what may become a new volume. */
+/* One directory under volumes/. Nothing of the others must stay in what may
+ * become a new volume. */
 static int examine(void *arg, const char *entry)
 {
 	struct search *s = arg;
 	struct volstate found = { .io = s->v->io, .acked_fd = -1 };
 	struct uuid u;
+	int r;
 
 	if (uuid_parse(entry, &u))
 		return 0;
 	(void)snprintf(found.dir, sizeof(found.dir), "%s/%s", s->volumes,
 		       entry);
-	/* A directory without a state file is a creation that was cut off. */
-	if (state_load(&found) || strcmp(found.name, s->name) != 0 ||
-	    !uuid_equal(&found.uuid, &u))
+	r = state_load(&found);
+	/* A directory without a state file is a creation that was cut off. One
+	 * that cannot be read may be the very volume: never made anew. */
+	if (r == -ENOENT)
 		return 0;
+	if (!r && !uuid_equal(&found.uuid, &u))
+		r = -EBADMSG;
+	if (!r && strcmp(found.name, s->name) != 0)
+		return 0;
+	if (!r && s->n_found++)
+		r = -EEXIST;
+	if (r) {
+		(void)snprintf(s->bad, sizeof(s->bad), "%s", found.dir);
+		return r;
+	}
 	*s->v = found;
-	return 1;
+	return 0;
 }
 
 /* The state file comes last: only then is the volume there. */
@@ -404,9 +418,13 @@ int volstate_open(struct io *io, struct rnd *rnd, const char *state_dir,
 	if (r)
 		return r;
 	r = io->ops->listdir(io, AT_FDCWD, volumes, examine, &s);
-	if (r < 0)
-		return err_sys(err, r, "state-damaged", volumes, "list");
-	if (r)
+	if (r < 0) {
+		err_sys(err, r, "state-damaged", s.bad[0] ? s.bad : volumes,
+			"read the state of a volume");
+		return err_remedy(err, "put its volume.json back from a "
+				       "backup, or move the directory away");
+	}
+	if (s.n_found)
 		r = open_known(out, err);
 	else
 		r = create(out, rnd, volumes, name, err);

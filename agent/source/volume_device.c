@@ -132,6 +132,7 @@ static int begin_dirty(struct volume *v, struct err *err)
 	v->resync = v->vs.resync;
 	pthread_mutex_unlock(&v->lock);
 	all = !v->tracker->adopted || v->resync;
+	v->settled = false;
 	if (!all) {
 		r = v->tracker->ops->losses(v->tracker, &lost, err);
 		if (r)
@@ -243,6 +244,13 @@ int volume_device_verify(struct volume *v, struct err *err)
 	if (r)
 		return r;
 	loss = fatal_loss(v, &lost);
+	/* A write from before the tracking has no slot; only its completion
+	 * tells of it, so that must not be missed until all are through. */
+	if (!loss && !v->settled) {
+		v->settled = !blkdev_writes_under_way(&v->dev);
+		if (lost.complete_misses)
+			loss = "events-missed";
+	}
 	if (!loss)
 		return 0;
 	err_set(&why, -ESTALE, loss, v->cfg.name,

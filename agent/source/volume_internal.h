@@ -97,9 +97,13 @@ struct volume {
 	struct wire_head base_head;
 	bool ack_came;
 	struct wire_ack ack;
+	uint64_t confirm_mono_ns;	/* flip of a confirmation that has not
+					 * been answered yet; 0: none */
 	bool is_outstanding;
 	struct outstanding out;
 	uint32_t rounds;		/* of the attempt under way */
+	bool settled;			/* no write from before the tracking is
+					 * under way any more */
 	uint64_t next_cut_ns, next_dial_ns, next_device_ns, dial_backoff_ns;
 	uint64_t opened_ns;		/* the session */
 	struct ship_totals shipped_before;	/* of sessions that ended */
@@ -123,6 +127,8 @@ int volume_device_verify(struct volume *v, struct err *err);
 /* volume_session.c */
 int volume_session_open(struct volume *v, struct err *err);
 void volume_session_close(struct volume *v, bool orderly);
+/* The volume is, at the replica, what it was at this moment. */
+void volume_proven(struct volume *v, uint64_t mono_ns);
 /* Takes an acknowledgement that came; 0, or the failure that ends it. */
 int volume_session_ack(struct volume *v, struct err *err);
 

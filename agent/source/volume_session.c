@@ -141,6 +141,10 @@ static int remember_base(struct volume *v, const struct wire_volume_state *s,
 		.flip_wall_ns = s->flip_wall_ns,
 	};
 
+	/* In a resync the replica may have gone back: what this source knows
+	 * stays until it has made a point. */
+	if (v->resync)
+		return 0;
 	if (!s->has_point || (known->valid && known->seq == s->seq &&
 			      head_equal(&known->head, &s->head)))
 		return 0;
@@ -168,11 +172,29 @@ static int escrow_key(struct volume *v, struct err *err)
 
 #define PUBLISH_NS (200 * NSEC_PER_MSEC)
 
+/*
+ * A round may take hours: it is seen in status, it hears orders, and the
+ * session lives on through a stretch of which nothing is sent.
+ */
+static int watch(struct watched_sink *w)
+{
+	uint64_t now = clock_mono_ns(w->v->env.clock);
+
+	if (now < w->next_publish_ns)
+		return 0;
+	w->next_publish_ns = now + PUBLISH_NS;
+	volume_publish(w->v);
+	return volume_cancelled(w->v) ? -ECANCELED : ship_pump(w->v->ship);
+}
+
 static int sink_expect(struct cut_sink *s, uint64_t first, uint64_t count)
 {
 	struct watched_sink *w = (struct watched_sink *)(void *)s;
 	struct cut_sink *to = ship_sink(w->v->ship);
+	int r = watch(w);
 
+	if (r)
+		return r;
 	return to->expect(to, first, count);
 }
 
@@ -181,12 +203,10 @@ static int sink_stage(struct cut_sink *s, uint64_t first, uint32_t count,
 {
 	struct watched_sink *w = (struct watched_sink *)(void *)s;
 	struct cut_sink *to = ship_sink(w->v->ship);
-	uint64_t now = clock_mono_ns(w->v->env.clock);
+	int r = watch(w);
 
-	if (now >= w->next_publish_ns) {
-		w->next_publish_ns = now + PUBLISH_NS;
-		volume_publish(w->v);
-	}
+	if (r)
+		return r;
 	return to->stage(to, first, count, data);
 }
 
@@ -305,11 +325,12 @@ void volume_session_close(struct volume *v, bool orderly)
 	}
 	link_close(v->link, orderly);
 	v->link = NULL;
+	v->confirm_mono_ns = 0;
 	v->is_outstanding = v->ack_came = false;
 }
 
 /* The volume is, at the replica, what it was at this moment. */
-static void proven(struct volume *v, uint64_t mono_ns)
+void volume_proven(struct volume *v, uint64_t mono_ns)
 {
 	LOCK_SCOPE(&v->lock);
 
@@ -398,7 +419,7 @@ int volume_session_ack(struct volume *v, struct err *err)
 	v->base_seq = a.seq;
 	v->base_head = a.head;
 	show_point(v, &a);
-	proven(v, v->out.flip_mono_ns);
+	volume_proven(v, v->out.flip_mono_ns);
 	volume_set_phase(v, PHASE_RUNNING, NULL);
 	finish_waiters(v, &a);
 	return 0;

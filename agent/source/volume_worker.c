@@ -142,6 +142,11 @@ static bool has_waiters(struct volume *v)
 
 static int take_ack(struct volume *v, struct err *err)
 {
+	if (v->confirm_mono_ns && v->link && link_answered(v->link)) {
+		volume_proven(v, v->confirm_mono_ns);
+		v->confirm_mono_ns = 0;
+		volume_note_reason(v, NULL);
+	}
 	return v->ack_came ? volume_session_ack(v, err) : 0;
 }
 
@@ -194,6 +199,19 @@ static void count_cut(struct volume *v, bool converged)
 	v->shown.cuts_converged += converged;
 }
 
+/* Whose failure was it: the session's, or the reader's? */
+static int round_failed(struct volume *v, int r, struct err *err)
+{
+	if (!err->num)
+		err_copy(err, ship_error(v->ship));
+	if (err->num || r == -ECANCELED)
+		return r;
+	err_sys(err, r, "reader-failed", v->cfg.device, "read");
+	err_done(err, "the device is opened again");
+	volume_device_drop(v, false);
+	return r;
+}
+
 /* Rounds until one converges. 0; 1 when it is no use now; negative errno. */
 static int converge(struct volume *v, struct cut_round *round,
 		    struct err *err)
@@ -207,11 +225,8 @@ static int converge(struct volume *v, struct cut_round *round,
 		ship_round(v->ship, seq, v->compare &&
 				   cut_pending_blocks(v->cut) >= COMPARE_BLOCKS);
 		r = cut_round(v->cut, round, err);
-		if (r) {
-			if (!err->num)
-				err_copy(err, ship_error(v->ship));
-			return r;
-		}
+		if (r)
+			return round_failed(v, r, err);
 		count_round(v);
 		volume_publish(v);
 		if (round->read_errors)
@@ -245,11 +260,10 @@ static int confirm(struct volume *v, const struct cut_round *round,
 		return err_sys(err, r, "protocol", v->cfg.name, "confirm");
 	cut_committed(v->cut);
 	cut_acked(v->cut);
-	pthread_mutex_lock(&v->lock);
-	v->has_proven = true;
-	v->proven_mono_ns = round->flip_mono_ns;
-	pthread_mutex_unlock(&v->lock);
-	volume_note_reason(v, NULL);
+	/* Counts once the replica has answered something that was sent later:
+	 * a dead one must not look well. */
+	if (!v->confirm_mono_ns && !link_ask_alive(v->link))
+		v->confirm_mono_ns = round->flip_mono_ns;
 	return link_pump(v->link, 0, err);
 }
 
@@ -309,7 +323,8 @@ static int attempt(struct volume *v, struct err *err)
 	r = wait_ack(v, err);
 	if (r)
 		return r;
-	if (!wanted && !v->leftover && v->has_base && v->vs.acked.valid &&
+	if (!wanted && !v->leftover && !v->resync && v->has_base &&
+	    v->vs.acked.valid &&
 	    v->base_seq == v->vs.acked.seq && v->phase == PHASE_RUNNING &&
 	    !ship_point_has_units(v->ship))
 		return confirm(v, &round, err);
