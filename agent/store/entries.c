@@ -245,7 +245,9 @@ static int resolve(struct entvec *ev, size_t n_front)
 	merge_keys(keys, n_front, ev->n, merged);
 	s.keys = merged;
 	s.heap = heap;
-	r = sweep_run(&s);
+	r = entvec_reserve(&s.out, ev->n);
+	if (r == 0)
+		r = sweep_run(&s);
 	if (r < 0) {
 		entvec_free(&s.out);
 		return r;
@@ -300,8 +302,9 @@ int entlog_add(struct entlog *l, const struct ent *e)
 		l->n_resolved++;
 		return 0;
 	}
+	/* By doubling, so that filling costs little; see entlog_find. */
 	tail = l->e.n - l->n_resolved;
-	if (tail < LOG_MIN_TAIL || tail < l->n_resolved / 8)
+	if (tail < LOG_MIN_TAIL || tail < l->n_resolved)
 		return 0;
 	return entlog_compact(l);
 }
@@ -322,12 +325,18 @@ static size_t lower_bound(const struct entlog *l, uint64_t block)
 	return lo;
 }
 
-int entlog_find(const struct entlog *l, uint64_t first, uint64_t end,
+int entlog_find(struct entlog *l, uint64_t first, uint64_t end,
 		struct entvec *out)
 {
-	size_t i;
+	size_t i, tail = l->e.n - l->n_resolved;
 	int r;
 
+	/* The tail is looked through from end to end. */
+	if (tail > LOG_MIN_TAIL && tail > l->n_resolved / 8) {
+		r = entlog_compact(l);
+		if (r < 0)
+			return r;
+	}
 	for (i = lower_bound(l, first);
 	     i < l->n_resolved && l->e.v[i].first < end; i++) {
 		r = entvec_add_clipped(out, &l->e.v[i], first, end);

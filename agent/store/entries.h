@@ -64,7 +64,7 @@ void entlog_clear(struct entlog *l);	/* keeps the memory */
 int entlog_add(struct entlog *l, const struct ent *e);
 int entlog_compact(struct entlog *l);
 /* Adds what overlaps [first, end) to out, clipped, overlaps not settled. */
-int entlog_find(const struct entlog *l, uint64_t first, uint64_t end,
+int entlog_find(struct entlog *l, uint64_t first, uint64_t end,
 		struct entvec *out);
 /*
  * Start of the first covered block at or after block: true and *out. The log

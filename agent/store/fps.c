@@ -85,7 +85,7 @@ static int need_index(struct volume *v, struct err *err)
 }
 
 /* Entries of a stage are newer than all parts: order goes on after theirs. */
-static int add_stage(const struct stage *stage, uint64_t first, uint64_t end,
+static int add_stage(struct stage *stage, uint64_t first, uint64_t end,
 		     uint32_t order, struct entvec *out)
 {
 	struct entvec some = { 0 };
@@ -106,7 +106,7 @@ static int add_stage(const struct stage *stage, uint64_t first, uint64_t end,
 static int find(struct volume *v, uint64_t first, uint64_t end,
 		struct entvec *out)
 {
-	const struct open_point *op = &v->op;
+	struct open_point *op = &v->op;
 	uint32_t order = (uint32_t)v->newest_index->n_parts;
 	size_t i;
 	int r;

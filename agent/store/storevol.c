@@ -234,7 +234,9 @@ int volume_list(struct volume *v, const struct volume_mark *mark,
 		r = catalog_apply(v->store->catalog, &change, NULL);
 	if (r < 0)
 		return r;
-	v->row = row;
+	/* Not the whole row: its number is read without the lock. */
+	v->row.n_points = row.n_points;
+	v->row.size_bytes = row.size_bytes;
 	v->op.n_listed = v->op.n_parts;
 	forget_sealed(v, mark);
 	return 0;

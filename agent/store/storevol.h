@@ -61,7 +61,9 @@ struct unlisted {
 struct volume {
 	struct store *store;
 	pthread_mutex_t lock;
-	struct cat_volume row;		/* id 0: not in the catalog yet */
+	/* id 0: not in the catalog yet. id and uuid never change and are read
+	 * without the lock; names change with store->lock held as well. */
+	struct cat_volume row;
 	int dirfd;			/* -1: no directory yet */
 	bool has_point;
 	struct cat_point newest;

@@ -26,6 +26,7 @@
 
 struct view {
 	struct volume *v;
+	char object[VOLUME_OBJECT_BYTES];	/* as failures name it */
 	struct cat_point point;
 	struct point_info info;
 	struct segreader reader;
@@ -97,6 +98,13 @@ static int add_parts(struct view *v, struct err *err)
 	return r == 0 ? index_settle(&v->ix) : r;
 }
 
+static void get_name(struct view *v)
+{
+	LOCK_SCOPE(&v->v->lock);
+
+	volume_object(v->v, v->object);
+}
+
 static void get_info(struct view *v)
 {
 	LOCK_SCOPE(&v->v->lock);
@@ -124,30 +132,30 @@ static int open_view(struct view *v, struct err *err)
 int view_open(struct store *s, const struct uuid *volume, uint64_t epoch,
 	      uint64_t seq, struct view **out, struct err *err)
 {
-	char object[VOLUME_OBJECT_BYTES];
 	struct volume *vol = store_volume(s, volume);
+	char uuid[UUID_TEXT_SIZE];
 	struct view *v;
 	int r;
 
 	if (!vol) {
-		uuid_format(volume, object);
-		return err_set(err, -ENOENT, "no-volume", object,
+		uuid_format(volume, uuid);
+		return err_set(err, -ENOENT, "no-volume", uuid,
 			       "open a point: the store has no such volume");
 	}
-	volume_object(vol, object);
 	v = calloc(1, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
 	v->v = vol;
+	get_name(v);
 	r = volume_find_point(vol, epoch, seq, &v->point, err);
 	if (r == 1)
-		r = err_set(err, -ENOENT, "no-point", object,
+		r = err_set(err, -ENOENT, "no-point", v->object,
 			    "open point %llu: there is none",
 			    (unsigned long long)seq);
 	if (r == 0)
 		r = open_view(v, err);
 	if (r < 0) {
-		err_sys(err, r, "cannot-read", object, "open point %llu",
+		err_sys(err, r, "cannot-read", v->object, "open point %llu",
 			(unsigned long long)seq);
 		view_close(v);
 		return r;
@@ -187,11 +195,9 @@ struct walk {
 static int in_point(const struct walk *w, int r)
 {
 	const struct point_meta *m = &w->v->info.meta;
-	char object[VOLUME_OBJECT_BYTES];
 
-	volume_object(w->v->v, object);
-	err_sys(w->err, r, "cannot-read", object, "read");
-	err_done(w->err, "%s, point %llu:%llu", object,
+	err_sys(w->err, r, "cannot-read", w->v->object, "read");
+	err_done(w->err, "%s, point %llu:%llu", w->v->object,
 		 (unsigned long long)m->epoch, (unsigned long long)m->seq);
 	return r;
 }

@@ -118,7 +118,7 @@ static int rename_volume(struct volume *v, const char *name, struct err *err)
 	r = catalog_volume_update(v->store->catalog, &row, err);
 	if (r < 0)
 		return r;
-	v->row = row;
+	memcpy(v->row.name, row.name, sizeof(v->row.name));
 	/* The next segment tells the new name; let it come soon. */
 	if (!v->failed && !v->broken && !v->unlisted.set) {
 		r = log_roll(v, err);
