@@ -10,6 +10,9 @@ bats_require_minimum_version 1.5.0
 
 load ../lib/flow
 
+POINTS=${FLOW_POINTS:-100}
+IMAGES=${FLOW_IMAGES:-20}
+
 setup()
 {
 	flow_setup
@@ -21,7 +24,7 @@ teardown()
 	flow_teardown
 }
 
-# busy_filesystem SECONDS: worked on, shipped every 50 ms, and at rest again
+# busy_filesystem POINTS: worked on, shipped every 50 ms, and at rest again
 busy_filesystem()
 {
 	rig_loop vol 128MiB
@@ -34,7 +37,7 @@ busy_filesystem()
 	wait_for 30 volume_is vol protected
 	FIRST=$(volume_field vol last_point.seq)
 	rig_spawn facts "$TOOLS/fsfacts" run "$RIG/mnt" "$RIG/facts" "$SEED"
-	wait_for 60 points_after vol $((FIRST + $1))
+	wait_for $((60 + $1 / 4)) points_after vol $((FIRST + $1))
 	rig_kill facts
 	echo "# $(cat "$RIG/facts.out") changes" >&3
 }
@@ -65,14 +68,16 @@ judge_image()
 }
 
 @test "20 points of a busy ext4 are clean and hold every durable change" {
-	local seqs seq i
+	local seqs seq nth
 
-	busy_filesystem 100
-	mapfile -t seqs < <(rctl --json points vol | jq -r --argjson f "$FIRST" '
+	busy_filesystem "$POINTS"
+	mapfile -t seqs < <(rctl --json points vol | jq -r --argjson f "$FIRST" \
+		--argjson n "$IMAGES" '
 		[.points[].seq | select(. > $f + 5)] | . as $p |
-		range(20) | $p[($p | length - 1) * . / 19 | floor]')
-	for i in {0..19}; do
-		seq=${seqs[i]}
+		range($n) | $p[($p | length - 1) * . / ($n - 1) | floor]')
+	# Not called i: `run` has one of that name, and it is ours.
+	for ((nth = 0; nth < IMAGES; nth++)); do
+		seq=${seqs[nth]}
 		image_of "$seq" look
 		judge_image look "$(point_field vol "$seq" time)" ||
 			{

@@ -31,7 +31,7 @@ linked_pair()
 	wait_for 5 grep -q ready "$RIG/relay.out"
 	rig_loop vol $size
 	DEV=${LOOP[vol]}
-	"$TOOLS/blocks" mixed "$DEV" 0 $size 1
+	"$TOOLS/blocks" mixed "$DEV" 0 $((2 << 20)) 1
 	rig_volume vol "$DEV" "$@"
 	rig_source
 	wait_for 30 volume_is vol protected
@@ -70,7 +70,7 @@ failing_device()
 
 	[ -e /dev/fuse ] || modprobe -q fuse || skip "no /dev/fuse"
 	failing_device
-	"$TOOLS/blocks" mixed "$DEV" 0 $size 1
+	"$TOOLS/blocks" mixed "$DEV" 0 $((2 << 20)) 1
 	rig_replica
 	rig_volume vol "$DEV" "interval = 100ms"
 	rig_source

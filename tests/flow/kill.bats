@@ -9,7 +9,7 @@ bats_require_minimum_version 1.5.0
 
 load ../lib/flow
 
-KILLS=50
+KILLS=${FLOW_KILLS:-50}
 LEDGER=$((20 << 20))
 
 setup()

@@ -19,7 +19,7 @@ teardown()
 	flow_teardown
 }
 
-size=$((64 << 20))
+size=$((32 << 20))
 
 # Incompressible, so that bytes shipped are bytes that differed.
 protected_volume()
@@ -106,7 +106,7 @@ only_differences_were_shipped()
 }
 
 @test "pins lost while the daemon was down: compared, only differences shipped" {
-	protected_volume "read-limit = 32MiB/s"
+	protected_volume "read-limit = 24MiB/s"
 	daemon_stop source
 	rm -r "$(pins_of source)"
 	"$TOOLS/blocks" scatter "$DEV" 0 $size 2 50
@@ -118,7 +118,7 @@ only_differences_were_shipped()
 }
 
 @test "resync compares everything and ships only differences" {
-	protected_volume "read-limit = 32MiB/s"
+	protected_volume "read-limit = 24MiB/s"
 	daemon_stop source
 	daemon_start source
 	sync_point vol
@@ -128,7 +128,7 @@ only_differences_were_shipped()
 }
 
 @test "a comparison that is cut off is begun again, not forgotten" {
-	protected_volume "read-limit = 16MiB/s"
+	protected_volume "read-limit = 24MiB/s"
 	daemon_stop source
 	rm -r "$(pins_of source)"
 	"$TOOLS/blocks" scatter "$DEV" 0 $size 2 50
