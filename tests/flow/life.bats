@@ -47,10 +47,15 @@ reads_of()
 @test "a device that is absent at the start is protected when it comes" {
 	rig_loop vol $size
 	"$TOOLS/blocks" fill "${LOOP[vol]}" 0 1048576 1
+	rig_loop other $size
 	rig_replica
 	rig_volume vol "$RIG/dev"
+	rig_volume other "${LOOP[other]}"
 	rig_source
 	wait_for 10 volume_is vol failed
+	# Its trouble is nobody else's.
+	wait_for 10 volume_is other protected
+	sync_point other
 	[ "$(volume_field vol reason)" != null ]
 	[[ $(volume_field vol message) == *"$RIG/dev"* ]]
 	fails 1 ctl sync vol --timeout 300ms

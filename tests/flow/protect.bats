@@ -186,6 +186,24 @@ copy_moves()
 	fails 2 rctl restore vol --point "$epoch:" --to "$RIG/p"
 }
 
+@test "several who sync at once all get a point, with their label on it" {
+	local i pids=()
+
+	protected_volume
+	for i in 1 2 3 4 5 6; do
+		ctl sync vol --label "label-$i" >"$RIG/sync-$i" 3>&- &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do
+		wait "$i"
+	done
+	for i in 1 2 3 4 5 6; do
+		[ "$(point_field vol "$(cat "$RIG/sync-$i")" label)" = \
+			"label-$i" ]
+		rctl restore "vol@label-$i" --range 0:4096 --to "$RIG/p"
+	done
+}
+
 @test "a range keeps its place and leaves the rest alone" {
 	protected_volume
 	sync_point vol
