@@ -125,16 +125,20 @@ const volatile __u32 window_turns = 0;
 			__sync_fetch_and_add(&count_c_->field, 1);    \
 	} while (0)
 
-static __always_inline __u64 *word_at(__u32 vol, __u64 word)
+/* The map of a volume's words, for word_at; or NULL. */
+static __always_inline void *words_of(__u32 vol)
+{
+	return bpf_map_lookup_elem(&pages, &vol);
+}
+
+static __always_inline __u64 *word_at(void *words, __u64 word)
 {
 	__u32 page = word / US_PAGE_WORDS;
 	struct us_page *p;
-	void *inner;
 
-	inner = bpf_map_lookup_elem(&pages, &vol);
-	if (!inner)
+	if (!words)
 		return NULL;
-	p = bpf_map_lookup_elem(inner, &page);
+	p = bpf_map_lookup_elem(words, &page);
 	if (!p)
 		return NULL;
 	return &p->words[word % US_PAGE_WORDS];
@@ -155,9 +159,9 @@ static __always_inline void or_in_order(__u64 *p, __u64 mask)
 #endif
 }
 
-static __always_inline int set_bits(__u32 vol, __u64 word, __u64 mask)
+static __always_inline int set_bits(void *words, __u64 word, __u64 mask)
 {
-	__u64 *p = word_at(vol, word);
+	__u64 *p = word_at(words, word);
 
 	if (!p)
 		return -1;
@@ -182,13 +186,14 @@ static long mark_word(__u32 i, void *arg)
 	__u64 word = (c->first >> WORD_SHIFT) + i;
 	__u64 lo = word << WORD_SHIFT;
 	__u64 mask = ALL_ONES;
+	void *words = words_of(c->vol);
 
 	if (c->first > lo)
 		mask &= ALL_ONES << (c->first & 63);
 	if (c->last < lo + 63)
 		mask &= ALL_ONES >> (63 - (c->last & 63));
-	if (set_bits(c->vol, c->leaf_word + word, mask) ||
-	    set_bits(c->vol, c->summary_word + (word >> WORD_SHIFT),
+	if (set_bits(words, c->leaf_word + word, mask) ||
+	    set_bits(words, c->summary_word + (word >> WORD_SHIFT),
 		     1ULL << (word & 63))) {
 		c->failed = 1;
 		return 1;
@@ -220,6 +225,42 @@ __noinline int mark_range(__u32 vol, __u64 flips, __u64 first, __u64 count)
 	return 0;
 }
 
+/*
+ * What a caller has looked up, so that a mark need not again: for a write of
+ * few blocks that was a seventh of its cost. words may be NULL.
+ */
+struct found {
+	const struct us_volume *v;
+	void *words;
+	__u32 vol;
+};
+
+/* Blocks that share a leaf word, as those of nearly every write do. */
+static __always_inline void mark_word_of(const struct found *f, __u64 flips,
+					 __u64 first, __u64 count)
+{
+	const struct us_volume *v = f->v;
+	__u64 leaf = flips & 1 ? v->leaf_word[1] : v->leaf_word[0];
+	__u64 summary = flips & 1 ? v->summary_word[1] : v->summary_word[0];
+	__u64 word = first >> WORD_SHIFT;
+	__u64 mask = ALL_ONES >> (64 - count) << (first & 63);
+
+	if (set_bits(f->words, leaf + word, mask) ||
+	    set_bits(f->words, summary + (word >> WORD_SHIFT),
+		     1ULL << (word & 63)))
+		count_event(f->vol, map_errors);
+}
+
+static __always_inline void mark_found(const struct found *f, __u64 flips,
+				       __u64 first, __u64 count)
+{
+	if (f->words && count - 1 <= 63 - (first & 63) &&
+	    first + count <= f->v->n_blocks)
+		mark_word_of(f, flips, first, count);
+	else
+		mark_range(f->vol, flips, first, count);
+}
+
 static __always_inline __u64 read_flips(__u32 group)
 {
 	struct us_group *g = bpf_map_lookup_elem(&groups, &group);
@@ -233,20 +274,20 @@ static long empty_turn(__u32 i, void *arg)
 }
 
 /* Mark in the active generation, and again when it moved meanwhile. */
-static __always_inline void mark_active(__u32 vol, __u32 group, __u64 first,
+static __always_inline void mark_active(const struct found *f, __u64 first,
 					__u64 count)
 {
-	__u64 before = read_flips(group);
+	__u64 before = read_flips(f->v->group);
 	__u64 after;
 
 	if (window_turns)
 		bpf_loop(window_turns, empty_turn, NULL, 0);
-	mark_range(vol, before, first, count);
+	mark_found(f, before, first, count);
 	if (without_reread)
 		return;
-	after = read_flips(group);
+	after = read_flips(f->v->group);
 	if (after != before)
-		mark_range(vol, after, first, count);
+		mark_found(f, after, first, count);
 }
 
 /*
@@ -269,22 +310,22 @@ static __always_inline bool clip(const struct us_volume *v, __u64 sector,
 }
 
 /* The request's slot in this volume's registry, or NULL (counted). */
-static __always_inline __u64 *slot_of(const struct us_volume *v, __u32 vol,
-				      __u32 queue, __u32 tag)
+static __always_inline __u64 *slot_of(const struct found *f, __u32 queue,
+				      __u32 tag)
 {
-	if (queue >= v->n_queues || tag >= v->n_tags)
+	if (queue >= f->v->n_queues || tag >= f->v->n_tags)
 		return NULL;
-	return word_at(vol, v->slot_word + (__u64)queue * v->n_tags + tag);
+	return word_at(f->words,
+		       f->v->slot_word + (__u64)queue * f->v->n_tags + tag);
 }
 
 /* A slot is taken over; a live one lost its completion (invariant 3). */
-static __always_inline void slot_replaced(const struct us_volume *v, __u32 vol,
-					  __u64 old)
+static __always_inline void slot_replaced(const struct found *f, __u64 old)
 {
 	if (!(old & US_SLOT_LIVE))
 		return;
-	count_event(vol, lost_completions);
-	mark_active(vol, v->group, us_slot_first(old), us_slot_count(old));
+	count_event(f->vol, lost_completions);
+	mark_active(f, us_slot_first(old), us_slot_count(old));
 }
 
 /* What on_issue hands to each volume of the disk. */
@@ -309,7 +350,7 @@ static long walk_bio(__u32 i, void *arg)
 {
 	struct walk_ctx *c = arg;
 	struct bio *bio = (struct bio *)c->bio;
-	struct us_volume *v;
+	struct found f = { .vol = c->vol };
 	__u64 sector, n, first, count;
 
 	if (!bio)
@@ -321,9 +362,9 @@ static long walk_bio(__u32 i, void *arg)
 	if (sector + n > c->hi)
 		c->hi = sector + n;
 	if (c->mark) {
-		v = bpf_map_lookup_elem(&volumes, &c->vol);
-		if (v && clip(v, sector, n, &first, &count))
-			mark_active(c->vol, v->group, first, count);
+		f.v = bpf_map_lookup_elem(&volumes, &c->vol);
+		if (f.v && clip(f.v, sector, n, &first, &count))
+			mark_active(&f, first, count);
 	}
 	c->bio = (__u64)BPF_CORE_READ(bio, bi_next);
 	return 0;
@@ -334,7 +375,8 @@ static __always_inline void issue_write(const struct us_volume *v, __u32 vol,
 					const struct start *q)
 {
 	struct walk_ctx walk = { .bio = q->bio, .vol = vol, .mark = 1 };
-	__u64 *slot = slot_of(v, vol, q->queue, q->tag);
+	struct found f = { .v = v, .words = words_of(vol), .vol = vol };
+	__u64 *slot = slot_of(&f, q->queue, q->tag);
 	__u64 first = 0, count = 0, old;
 	bool inside = clip(v, q->sector, q->n_sectors, &first, &count);
 
@@ -344,12 +386,12 @@ static __always_inline void issue_write(const struct us_volume *v, __u32 vol,
 	} else {
 		old = __sync_lock_test_and_set(
 			slot, inside ? us_slot_pack(first, count) : 0);
-		slot_replaced(v, vol, old);
+		slot_replaced(&f, old);
 	}
 	if (!inside || without_issue_mark)
 		return;
 	if (!q->bio) {
-		mark_active(vol, v->group, first, count);
+		mark_active(&f, first, count);
 		return;
 	}
 	walk.lo = ALL_ONES;
@@ -362,10 +404,11 @@ static __always_inline void issue_write(const struct us_volume *v, __u32 vol,
 static __always_inline void issue_other(const struct us_volume *v, __u32 vol,
 					const struct start *q)
 {
-	__u64 *slot = slot_of(v, vol, q->queue, q->tag);
+	struct found f = { .v = v, .words = words_of(vol), .vol = vol };
+	__u64 *slot = slot_of(&f, q->queue, q->tag);
 
 	if (slot && *(volatile __u64 *)slot)
-		slot_replaced(v, vol, __sync_lock_test_and_set(slot, 0));
+		slot_replaced(&f, __sync_lock_test_and_set(slot, 0));
 }
 
 static __always_inline void count_write(__u32 vol, __u64 n_sectors)
@@ -471,12 +514,14 @@ struct done {
 __noinline int complete_one(__u32 vol, const struct done *c)
 {
 	struct us_volume *v = bpf_map_lookup_elem(&volumes, &vol);
+	struct found f = { .v = v, .vol = vol };
 	__u64 first, count, *slot;
 	bool seen;
 
 	if (!v || !c || !v->used)
 		return 0;
-	slot = slot_of(v, vol, c->queue, c->tag);
+	f.words = words_of(vol);
+	slot = slot_of(&f, c->queue, c->tag);
 	seen = slot && *(volatile __u64 *)slot & US_SLOT_LIVE;
 	/* A write that failed may still land later: it is read again. One whose
 	 * slot is not live was issued before anybody looked (tracking had not
@@ -486,7 +531,7 @@ __noinline int complete_one(__u32 vol, const struct done *c)
 	    clip(v, c->sector, c->n_sectors, &first, &count)) {
 		if (c->failed)
 			count_event(vol, error_completions);
-		mark_active(vol, v->group, first, count);
+		mark_active(&f, first, count);
 	}
 	if (c->last && slot)
 		*(volatile __u64 *)slot = 0;
