@@ -120,6 +120,35 @@ reset_peak()
 	echo 5 >"/proc/$1/clear_refs"
 }
 
+# Processor time of both daemons so far: "SOURCE REPLICA", in milliseconds.
+cpu_ms()
+{
+	local name hz
+
+	hz=$(getconf CLK_TCK)
+	for name in source replica; do
+		awk -v hz="$hz" '{ sub(/.*\) /, ""); printf "%d ",
+			($12 + $13) * 1000 / hz }' "/proc/${DAEMON[$name]}/stat"
+	done
+	echo
+}
+
+# cpu_share FROM TO UNITS: a JSON object, milliseconds per unit since FROM
+cpu_share()
+{
+	awk -v from="$1" -v to="$2" -v n="$3" 'BEGIN {
+		split(from, a); split(to, b)
+		printf "{\"source\":%.1f,\"replica\":%.1f}",
+			(b[1] - a[1]) / n, (b[2] - a[2]) / n }'
+}
+
+# The mean of such objects, one a line in a file.
+cpu_mean()
+{
+	jq -s '{ source: (map(.source) | add / length),
+		replica: (map(.replica) | add / length) }' "$1"
+}
+
 # Only these volumes from now on: bench_volumes, then rig_volume for each.
 bench_volumes()
 {

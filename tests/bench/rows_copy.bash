@@ -57,9 +57,13 @@ copy_stages()
 
 copy_sample()
 {
-	local mode=$1 pipeline reader disk rate
+	local mode=$1 pipeline reader disk rate cpu
 
+	cpu=$(cpu_ms)
 	rate=$(copy_once "$mode-$2")
+	cpu_share "$cpu" "$(cpu_ms)" "$(calc "$COPY_MIB / 1024")" \
+		>>"$RIG/cpu.$mode"
+	echo >>"$RIG/cpu.$mode"
 	pipeline=$(copy_stages "$mode")
 	reader=$("$BENCH/bench_reader" "${LOOP[copy]}")
 	disk=$(disk_rate "$(jq '.[1]' <<<"$pipeline")")
@@ -101,7 +105,10 @@ bench_copy()
 	for mode in $COPY_MODES; do
 		ROW_EXTRA=$(jq -s '{ stages: { reader: (map(.reader) | max),
 			pipeline: (map(.pipeline) | max),
-			disk: (map(.disk) | max) } }' "$RIG/stages.$mode") \
+			disk: (map(.disk) | max) },
+			cpu_ms_per_gib: $cpu }' \
+			--argjson cpu "$(cpu_mean "$RIG/cpu.$mode")" \
+			"$RIG/stages.$mode") \
 			row "copy-$mode" MB/s "" \
 			"initial copy, half noise and half text; peer: the slowest of its stages alone"
 	done

@@ -9,7 +9,7 @@
 # interval, then the same backwards.
 
 LAG_SIZE=1GiB
-LAG_SECONDS=10
+LAG_SECONDS=9
 LAG_SLICES="0 50 100 100 50 0"
 PG_SCALE=5
 [ "$QUICK" = 0 ] || LAG_SECONDS=4 LAG_SLICES="0 50 100"
@@ -94,18 +94,20 @@ counters_of()
 # lag_slice LOAD INTERVAL
 lag_slice()
 {
-	local load=$1 ms=$2 key=$1-$2 before after rate
+	local load=$1 ms=$2 key=$1-$2 before after rate cpu
 
 	enter_interval "$ms"
 	"load_$load"
 	sleep 1		# until the load has begun
 	before=$(counters_of)
+	cpu=$(cpu_ms)
 	if [ "$ms" = 0 ]; then
 		sleep $LAG_SECONDS
 	else
 		"$BENCH/bench_lag" "$RIG/source.sock" lag $LAG_SECONDS \
 			>"$RIG/lag" 2>>"$RIG/lag.cost"
 	fi
+	cpu=$(cpu_share "$cpu" "$(cpu_ms)" $LAG_SECONDS)
 	after=$(counters_of)
 	wait "${HELPER[load]}"
 	unset "HELPER[load]"
@@ -114,6 +116,7 @@ lag_slice()
 		echo "$rate" >>"$RIG/rate.$load"
 		return
 	fi
+	echo "$cpu" >>"$RIG/cpu.$key"
 	cat "$RIG/lag" >>"$RIG/lags.$key"
 	sample "lag-$key" ours "$(quantile "$RIG/lag" 0.99)"
 	sample "app-$key" ours "$rate"
@@ -143,7 +146,8 @@ lag_rows()
 		  rounds_per_cut: (.rounds / .cuts), cuts, points }' \
 		"$RIG/counters.$key") row "cuts-$key" % "ours >= 99" "cuts that converged"
 	cp "$RIG/rate.$load" "$SAMPLES/app-$key.peer"
-	row "app-$key" "1/s" "" \
+	ROW_EXTRA="{ \"cpu_ms_per_s\": $(cpu_mean "$RIG/cpu.$key") }" \
+		row "app-$key" "1/s" "" \
 		"writes or transactions a second of the application; peer: shipping paused"
 }
 

@@ -9,7 +9,8 @@
 
 MARKS_SIZE=256MiB
 SLICE_MS=1500
-HALF_CYCLES=8
+HALF_CYCLES=6
+CALM_RATE=4000
 MARK_SAMPLES=5
 if [ "$QUICK" = 1 ]; then
 	SLICE_MS=1000 HALF_CYCLES=2 MARK_SAMPLES=2
@@ -29,6 +30,14 @@ fio_writes()
 fio_iops()
 {
 	fio_writes "$@" | jq '.jobs[0].write.iops'
+}
+
+# Mean completion time in microseconds of an application that leaves the
+# machine room for others.
+fio_calm()
+{
+	fio_writes "$@" --iodepth=4 --rate_iops=$CALM_RATE |
+		jq '.jobs[0].write.clat_ns.mean / 1000'
 }
 
 is_tracked()
@@ -105,19 +114,39 @@ mark_sample()
 	sample mark-untracked peer "$(jq .empty <<<"$sums")"
 }
 
+# What has piled up before is sent before, not during the measurement.
+calm_sample()
+{
+	local cpu
+
+	if [ "$1" = replicating ]; then
+		wait_for 60 is_settled marks
+		cpu=$(cpu_ms)
+	fi
+	fio_calm "${LOOP[marks]}" $SLICE_MS
+	[ "$1" = off ] || {
+		cpu_share "$cpu" "$(cpu_ms)" "$(calc "$SLICE_MS / 1000")"
+		echo
+	} >>"$RIG/cpu.calm"
+}
+
 # Forth and back, so that each state has each neighbour as often.
 bench_iops()
 {
-	local states="off on replicating" i state iops
+	local states="off on replicating" i state iops calm
 
 	for ((i = 0; i < HALF_CYCLES; i++)); do
 		for state in $states; do
 			"enter_$state"
 			iops=$(fio_iops "${LOOP[marks]}" $SLICE_MS)
+			[ "$state" = on ] || calm=$(calm_sample "$state")
 			case $state in
 			off) sample iops-on peer "$iops"
-				sample iops-replicating peer "$iops" ;;
-			*) sample "iops-$state" ours "$iops" ;;
+				sample iops-replicating peer "$iops"
+				sample calm-replicating peer "$calm" ;;
+			on) sample iops-on ours "$iops" ;;
+			*) sample iops-replicating ours "$iops"
+				sample calm-replicating ours "$calm" ;;
 			esac
 		done
 		if [ "$states" = "off on replicating" ]; then
@@ -130,6 +159,9 @@ bench_iops()
 		"4 KiB random O_DIRECT writes, depth 8, unthrottled, tracker attached and shipping paused; peer: tracker off"
 	row iops-replicating IO/s "ratio >= 0.97" \
 		"the same while points are taken every second; peer: tracker off"
+	ROW_EXTRA="{ \"cpu_ms_per_s\": $(cpu_mean "$RIG/cpu.calm") }" \
+		row calm-replicating us "" \
+		"mean time of a write at $CALM_RATE a second while points are taken every second; peer: tracker off"
 }
 
 bench_marks()
