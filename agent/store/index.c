@@ -116,7 +116,10 @@ int index_add(struct index *ix, const struct part_ref *ref, uint64_t ord)
 	/* Entries know their place; pages are for parts left on disk. */
 	free(p->tables.pages);
 	p->tables.pages = NULL;
-	return merge(ix, &ix->loading);
+	r = merge(ix, &ix->loading);
+	if (r < 0)
+		part_tables_free(&p->tables);
+	return r;
 }
 
 int index_add_ents(struct index *ix, const struct part_ref *ref, uint64_t ord,

@@ -90,7 +90,7 @@ struct volume {
 	struct index *newest_index;	/* made when first asked for */
 };
 
-/* ---- store.c ---- */
+/* ---- storequery.c, store.c ---- */
 
 /* The volume or NULL. Locks. */
 struct volume *store_volume(struct store *s, const struct uuid *uuid);

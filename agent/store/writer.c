@@ -104,15 +104,13 @@ static int add_volume(struct store *s, const struct store_volume_spec *spec,
 	return 0;
 }
 
-/* s->lock is held. */
+/* s->lock is held, v->lock too now: a volume may be busy for long. */
 static int rename_volume(struct volume *v, const char *name, struct err *err)
 {
 	LOCK_SCOPE(&v->lock);
 	struct cat_volume row = v->row;
 	int r;
 
-	if (!strcmp(row.name, name))
-		return 0;
 	memset(row.name, 0, sizeof(row.name));
 	(void)strncpy(row.name, name, STORE_NAME_MAX);
 	r = catalog_volume_update(v->store->catalog, &row, err);
@@ -140,7 +138,8 @@ static int get_volume(struct store *s, const struct store_volume_spec *spec,
 	if (!v)
 		return add_volume(s, spec, out, err);
 	*out = v;
-	return rename_volume(v, spec->name, err);
+	return strcmp(v->row.name, spec->name) ?
+		       rename_volume(v, spec->name, err) : 0;
 }
 
 static void put_epoch(struct volume *v, const struct cat_epoch *e)
@@ -241,6 +240,8 @@ int store_writer_open(struct store *s, const struct store_volume_spec *spec,
 	if (r == 0) {
 		w->v = v;
 		w->id = ++v->writer;
+		/* Nobody can use the older one's deltas any more. */
+		v->n_deltas = 0;
 	}
 	pthread_mutex_unlock(&v->lock);
 	if (r < 0) {
@@ -417,22 +418,34 @@ static int write_chunk(struct volume *v, const struct seg_delta *d,
 	return r;
 }
 
+/* A segment that the first unit of p/n, of delta d, may go to. */
+static int open_segment_for(struct volume *v, const struct seg_delta *d,
+			    const uint8_t *p, size_t n, struct err *err)
+{
+	const struct stage *stage = &v->op.cur;
+	struct unit_view u;
+	int r = log_open_segment(v, err);
+
+	if (r < 0)
+		return r;
+	if (unit_parse(p, n, &u) < 0)
+		return -EBADMSG;
+	if (log_has_room(v, u.total_bytes) &&
+	    (stage->n_deltas < PART_MAX_DELTAS || stage_knows(stage, d->index)))
+		return 0;
+	r = log_roll(v, err);
+	return r == 0 ? log_open_segment(v, err) : r;
+}
+
 static int stage_units(struct volume *v, const struct seg_delta *d,
 		       const uint8_t *p, size_t n, struct err *err)
 {
-	struct unit_view u;
 	int r = 0;
 
 	while (n && r == 0) {
 		size_t len;
 
-		r = log_open_segment(v, err);
-		if (r == 0 && unit_parse(p, n, &u) == 0 &&
-		    !log_has_room(v, u.total_bytes)) {
-			r = log_roll(v, err);
-			if (r == 0)
-				r = log_open_segment(v, err);
-		}
+		r = open_segment_for(v, d, p, n, err);
 		if (r < 0)
 			break;
 		len = chunk_bytes(v, p, n);
