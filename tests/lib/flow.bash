@@ -17,10 +17,20 @@ flow_setup()
 
 flow_teardown()
 {
+	local rc=0
+
 	[ -n "$RIG" ] || return 0
 	rig_end || true
 	[ -n "${BATS_TEST_COMPLETED:-}" ] || tail -n 30 "$RIG"/*.log
+	flow_sanitizers_are_silent || rc=1
 	rm -rf --one-file-system "$RIG"
+	return $rc
+}
+
+# Of a build that has them: what they say is in the daemons' logs.
+flow_sanitizers_are_silent()
+{
+	! grep -A 30 -E 'Sanitizer|runtime error:' "$RIG"/*.log
 }
 
 # A replica, and a source of one volume "vol" on a loop device of this size.
