@@ -93,18 +93,8 @@ static bool is_settled(const struct ent *v, size_t n)
 /* What is sorted: 16 bytes in place of the whole entry. */
 struct key {
 	uint64_t first;
-	uint32_t order;
 	uint32_t index;
 };
-
-static int key_cmp(const void *a, const void *b)
-{
-	const struct key *x = a, *y = b;
-
-	if (x->first != y->first)
-		return x->first < y->first ? -1 : 1;
-	return (x->order > y->order) - (x->order < y->order);
-}
 
 struct sweep {
 	const struct ent *v;		/* as given */
@@ -194,17 +184,65 @@ static int sweep_run(struct sweep *s)
 	return 0;
 }
 
-static void fill_keys(const struct ent *v, struct key *keys, size_t from,
-		      size_t to)
+#define RADIX_BITS 8U
+#define RADIX (1U << RADIX_BITS)
+#define SHORT_RUN 64U
+
+static void sort_short(struct key *keys, size_t n)
 {
+	size_t i, k;
+
+	for (i = 1; i < n; i++) {
+		struct key x = keys[i];
+
+		for (k = i; k && keys[k - 1].first > x.first; k--)
+			keys[k] = keys[k - 1];
+		keys[k] = x;
+	}
+}
+
+static void sort_by_digit(const struct key *in, size_t n, unsigned int shift,
+			  struct key *out)
+{
+	size_t at[RADIX] = { 0 }, sum = 0, i;
+
+	for (i = 0; i < n; i++)
+		at[in[i].first >> shift & (RADIX - 1)]++;
+	for (i = 0; i < RADIX; i++) {
+		size_t count = at[i];
+
+		at[i] = sum;
+		sum += count;
+	}
+	for (i = 0; i < n; i++)
+		out[at[in[i].first >> shift & (RADIX - 1)]++] = in[i];
+}
+
+/*
+ * By first block, digit by digit: ten thousand points make one view, and
+ * comparing was half of the time it took to open. tmp has room for n.
+ */
+static void sort_keys(struct key *keys, size_t n, struct key *tmp)
+{
+	struct key *in = keys, *out = tmp, *swap;
+	uint64_t max = 0;
+	unsigned int shift;
 	size_t i;
 
-	for (i = from; i < to; i++) {
-		keys[i].first = v[i].first;
-		keys[i].order = v[i].order;
-		keys[i].index = (uint32_t)i;
+	if (n <= SHORT_RUN) {
+		sort_short(keys, n);
+		return;
 	}
-	qsort(keys + from, to - from, sizeof(*keys), key_cmp);
+	for (i = 0; i < n; i++)
+		max |= keys[i].first;
+	for (shift = 0; shift < 64 && max >> shift; shift += RADIX_BITS) {
+		sort_by_digit(in, n, shift, out);
+		swap = in;
+		in = out;
+		out = swap;
+	}
+	if (in != keys)
+		memcpy(keys, in, n * sizeof(*keys));
 }
 
 /* Two sorted runs [0, mid) and [mid, n) of in become one in out. */
@@ -214,7 +252,7 @@ static void merge_keys(const struct key *in, size_t mid, size_t n,
 	size_t a = 0, b = mid, i;
 
 	for (i = 0; i < n; i++)
-		if (b == n || (a < mid && key_cmp(&in[a], &in[b]) <= 0))
+		if (b == n || (a < mid && in[a].first <= in[b].first))
 			out[i] = in[a++];
 		else
 			out[i] = in[b++];
@@ -238,10 +276,9 @@ static int resolve(struct entvec *ev, size_t n_front)
 	heap = calloc(ev->n, sizeof(*heap));
 	if (!keys || !merged || !heap)
 		return -ENOMEM;
-	for (i = 0; i < n_front; i++)
-		keys[i] = (struct key){ ev->v[i].first, ev->v[i].order,
-					(uint32_t)i };
-	fill_keys(ev->v, keys, n_front, ev->n);
+	for (i = 0; i < ev->n; i++)
+		keys[i] = (struct key){ ev->v[i].first, (uint32_t)i };
+	sort_keys(keys + n_front, ev->n - n_front, merged);
 	merge_keys(keys, n_front, ev->n, merged);
 	s.keys = merged;
 	s.heap = heap;
