@@ -5,7 +5,7 @@
  *
  *	bench_lag SOCKET VOLUME SECONDS [MS]
  *
- * One number a line: the lag in milliseconds, every MS (7) milliseconds, a
+ * One number a line: the lag in milliseconds, every MS (13) milliseconds, a
  * step that is no divisor of an interval between points. Standard error gets
  * the mean cost of a question in microseconds.
  */
@@ -119,7 +119,7 @@ int main(int argc, char **argv)
 			      "usage: bench_lag SOCKET VOLUME SECONDS [MS]\n");
 		return 2;
 	}
-	step = (argc > 4 ? strtoull(argv[4], NULL, 10) : 7) * NSEC_PER_MSEC;
+	step = (argc > 4 ? strtoull(argv[4], NULL, 10) : 13) * NSEC_PER_MSEC;
 	next = clock_mono_ns(clock);
 	end = next + strtoull(argv[3], NULL, 10) * NSEC_PER_SEC;
 	for (;; n++) {

@@ -3,7 +3,7 @@
 #
 # How old the newest durable point is, at intervals of 50 and 100 ms, beside
 # two fio jobs that write 4 KiB and fsync, on ext4, and beside PostgreSQL under
-# pgbench (4 clients). The lag is what `status` says every 7 ms.
+# pgbench (4 clients). The lag is what `status` says every 13 ms.
 #
 # What the application does is measured too: shipping paused, then each
 # interval, then the same backwards.
