@@ -13,22 +13,22 @@
 #include "control/daemon.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/rnd.h"
-#include "control/ctlsock.h"
+#include "control/departures.h"
 #include "control/handlers.h"
 #include "source/blkdev.h"
 
 #define CALLS_TIMEOUT_NS (10 * NSEC_PER_SEC)
 #define DRAIN_TIMEOUT_MS 30000
+/* What a reload waits for volumes that leave or change. */
+#define LEAVE_TIMEOUT_MS 5000
 
 struct daemon_volume {
 	struct volume *v;
@@ -42,6 +42,7 @@ struct daemon {
 	char state_dir[CONFIG_PATH_MAX];
 	struct replica *replica;	/* NULL: no replica; fixed */
 	struct ctlserver *server;
+	struct departures *departures;	/* volumes that are being stopped */
 
 	pthread_mutex_t lock;		/* guards what follows */
 	pthread_cond_t user_left;
@@ -194,6 +195,7 @@ static void put_in(struct daemon *d, struct daemon_volume *dv)
 static void daemon_free(struct daemon *d)
 {
 	config_free(d->config);
+	departures_free(d->departures);
 	free(d->volumes);
 	pthread_cond_destroy(&d->user_left);
 	pthread_mutex_destroy(&d->lock);
@@ -227,7 +229,8 @@ static struct daemon *daemon_new(const struct state *st, size_t n_volumes)
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->user_left, NULL);
 	d->volumes = calloc(n_volumes + 1, sizeof(*d->volumes));
-	if (d->volumes)
+	d->departures = departures_new();
+	if (d->volumes && d->departures)
 		return d;
 	daemon_free(d);
 	return NULL;
@@ -354,6 +357,40 @@ static int check_fixed(const struct config *old, const struct config *new,
 	return -EBUSY;
 }
 
+struct leaver {
+	struct daemon *d;
+	struct daemon_volume *dv;
+	bool untrack;
+};
+
+static void end_leaver(void *arg)
+{
+	_cleanup_free_ struct leaver *l = arg;
+
+	end_volume(l->d, l->dv, l->untrack);
+}
+
+/* Takes it out and ends it aside: it takes as long as its device and its peer
+ * let it. -ENOMEM: it stays as it is. */
+static int send_off(struct daemon *d, struct daemon_volume *dv, bool untrack)
+{
+	struct leaver *l = calloc(1, sizeof(*l));
+	int r = l ? 0 : -ENOMEM;
+
+	if (!r) {
+		*l = (struct leaver){ .d = d, .dv = dv, .untrack = untrack };
+		take_out(d, dv);
+		r = departures_add(d->departures, dv->name, end_leaver, l);
+		if (r)
+			put_in(d, dv);
+	}
+	if (r) {
+		free(l);
+		log_err("volume %s: stop: out of memory", dv->name);
+	}
+	return r;
+}
+
 /* Ends what is no more in c, or is there otherwise. */
 static void end_changed(struct daemon *d, const struct config *c)
 {
@@ -369,8 +406,8 @@ static void end_changed(struct daemon *d, const struct config *c)
 		}
 		log_info("volume %s: %s", dv->name,
 			 vc ? "configuration changed" : "removed");
-		take_out(d, dv);
-		end_volume(d, dv, !vc);
+		if (send_off(d, dv, !vc))
+			i++;
 	}
 }
 
@@ -385,6 +422,12 @@ static void start_new(struct daemon *d, const struct config *c)
 
 		if (find(d, c->volumes[i].name))
 			continue;
+		if (departures_has(d->departures, c->volumes[i].name)) {
+			log_warn("volume %s: what ran before has not ended "
+				 "yet: started when it has",
+				 c->volumes[i].name);
+			continue;
+		}
 		if (start_volume(d, &c->volumes[i], &dv, &err) < 0) {
 			log_failure(LOG_LEVEL_ERR, &err);
 			continue;
@@ -442,108 +485,47 @@ int daemon_reload(struct daemon *d, struct config *c, struct err *err)
 	pthread_mutex_unlock(&d->lock);
 	config_free(old);
 	end_changed(d, c);
+	(void)departures_wait(d->departures, LEAVE_TIMEOUT_MS);
 	start_new(d, c);
 	order_as(d, c);
 	return 0;
 }
 
+int daemon_event_fd(const struct daemon *d)
+{
+	return departures_fd(d->departures);
+}
+
+void daemon_catch_up(struct daemon *d)
+{
+	(void)departures_wait(d->departures, 0);
+	start_new(d, d->config);
+	order_as(d, d->config);
+}
+
 /* ---- stop ---- */
 
-struct stop_job {
-	struct daemon *d;
-	struct daemon_volume *dv;	/* NULL: the replica role */
-	int done_fd;
-	pthread_t thread;
-	bool joinable;
-};
-
-static void *stop_thread(void *arg)
+static void end_replica(void *arg)
 {
-	struct stop_job *job = arg;
-	const uint64_t one = 1;
-
-	if (job->dv)
-		end_volume(job->d, job->dv, false);
-	else
-		replica_stop(job->d->replica);
-	if (write(job->done_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
-		log_err("stop: an event is lost");
-	return NULL;
-}
-
-static void spawn_stop(struct stop_job *job)
-{
-	job->joinable = !pthread_create(&job->thread, NULL, stop_thread, job);
-	if (!job->joinable)
-		(void)stop_thread(job);
-}
-
-/* All at once: each takes as long as its peer lets it. */
-static size_t spawn_stops(struct daemon *d, struct stop_job *jobs, int done_fd)
-{
-	size_t n = 0;
-
-	while (d->n_volumes) {
-		struct stop_job *job = &jobs[n++];
-
-		*job = (struct stop_job){
-			.d = d, .dv = d->volumes[0], .done_fd = done_fd,
-		};
-		take_out(d, job->dv);
-		spawn_stop(job);
-	}
-	return n;
-}
-
-static bool wait_for_stops(int done_fd, size_t n)
-{
-	struct clock *clock = clock_real();
-	uint64_t end_ns = clock_mono_ns(clock) +
-			  DRAIN_TIMEOUT_MS * NSEC_PER_MSEC;
-	uint64_t done;
-
-	while (n) {
-		uint64_t now_ns = clock_mono_ns(clock);
-
-		if (now_ns >= end_ns)
-			return false;
-		if (ctlsock_wait(done_fd, POLLIN,
-				 (int)((end_ns - now_ns) / NSEC_PER_MSEC) +
-					 1) <= 0)
-			continue;
-		if (read(done_fd, &done, sizeof(done)) ==
-		    (ssize_t)sizeof(done))
-			n -= (size_t)done;
-	}
-	return true;
+	replica_stop(arg);
 }
 
 bool daemon_stop(struct daemon *d)
 {
-	int done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	struct stop_job *jobs = calloc(d->n_volumes + 1, sizeof(*jobs));
-	bool calls_ended = true;
-	size_t n;
+	bool ended = true;
 
-	if (done_fd < 0 || !jobs)
-		return false;
 	if (d->server)
 		ctlserver_cancel(d->server);
-	n = spawn_stops(d, jobs, done_fd);
+	while (ended && d->n_volumes)
+		ended = !send_off(d, d->volumes[0], false);
 	if (d->server)
-		calls_ended = ctlserver_stop(d->server, CALLS_TIMEOUT_NS);
+		ended &= ctlserver_stop(d->server, CALLS_TIMEOUT_NS);
 	/* Restores read the store: it goes after them. */
-	if (calls_ended && d->replica) {
-		jobs[n] = (struct stop_job){ .d = d, .done_fd = done_fd };
-		spawn_stop(&jobs[n++]);
-	}
-	if (!wait_for_stops(done_fd, n) || !calls_ended)
+	if (ended && d->replica)
+		ended = !departures_add(d->departures, "", end_replica,
+					d->replica);
+	if (!departures_wait(d->departures, DRAIN_TIMEOUT_MS) || !ended)
 		return false;
-	while (n--)
-		if (jobs[n].joinable)
-			(void)pthread_join(jobs[n].thread, NULL);
-	(void)close(done_fd);
-	free(jobs);
 	daemon_free(d);
 	return true;
 }

@@ -35,6 +35,12 @@ int daemon_listen(struct daemon *d, struct err *err);
  */
 int daemon_reload(struct daemon *d, struct config *c, struct err *err);
 /*
+ * A volume that was slow to stop is started anew, as the configuration has it,
+ * only when it has ended: then this is readable, and daemon_catch_up is due.
+ */
+int daemon_event_fd(const struct daemon *d);
+void daemon_catch_up(struct daemon *d);
+/*
  * Drains and frees. False when something did not end in time: then the process
  * is to end without more ado, which loses nothing.
  */

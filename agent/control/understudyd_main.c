@@ -277,9 +277,16 @@ __attribute__((noreturn)) static void drain_and_exit(struct daemon *d,
 static void serve(struct daemon *d, const char *config, int signal_fd)
 {
 	for (;;) {
-		struct pollfd p = { .fd = signal_fd, .events = POLLIN };
+		struct pollfd p[2] = {
+			{ .fd = signal_fd, .events = POLLIN },
+			{ .fd = daemon_event_fd(d), .events = POLLIN },
+		};
 
-		if (poll(&p, 1, -1) < 0)
+		if (poll(p, ARRAY_SIZE(p), -1) < 0)
+			continue;
+		if (p[1].revents)
+			daemon_catch_up(d);
+		if (!p[0].revents)
 			continue;
 		switch (next_signal(signal_fd)) {
 		case SIGTERM:
