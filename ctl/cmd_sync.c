@@ -8,6 +8,7 @@
 #include "client.h"
 #include "control/selector.h"
 #include "output.h"
+#include "progress.h"
 
 #define DEFAULT_TIMEOUT_NS (60 * NSEC_PER_SEC)
 #define MAX_TIMEOUT_NS (24 * 3600 * NSEC_PER_SEC)
@@ -50,10 +51,20 @@ static int check(const struct sync_args *a, uint64_t *timeout_ns,
 	return 0;
 }
 
+static void show_progress(void *arg, const json_t *body)
+{
+	progress_show(arg, body);
+}
+
 int cmd_sync(struct ctl *ctl, void *o, char **args, int n_args)
 {
 	const struct sync_args *a = o;
-	struct client_request rq = { .verb = "sync" };
+	struct progress progress;
+	struct client_request rq = {
+		.verb = "sync",
+		.progress = show_progress,
+		.arg = &progress,
+	};
 	struct client_reply reply;
 	struct err err = ERR_INIT;
 	uint64_t timeout_ns;
@@ -66,7 +77,9 @@ int cmd_sync(struct ctl *ctl, void *o, char **args, int n_args)
 			    a->label, "timeout_ms",
 			    (json_int_t)(timeout_ns / NSEC_PER_MSEC));
 	rq.patience_ms = (int)(timeout_ns / NSEC_PER_MSEC) + GRACE_MS;
+	progress_init(&progress, ctl, "sync");
 	ret = client_call(ctl, &rq, &reply);
+	progress_end(&progress);
 	if (ret < 0)
 		ret = client_failure(ctl, &reply);
 	else if (ctl->json)

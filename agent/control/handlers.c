@@ -55,9 +55,21 @@ static int check_not_refused(struct ctl_call *call, const struct lookup *l,
 	return -EPERM;
 }
 
+static int sync_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
+{
+	struct ctl_call *call = arg;
+
+	ctl_call_progress(call, json_pack("{s:s,s:I,s:I}", "phase", "ship",
+					  "done_bytes", (json_int_t)done_bytes,
+					  "total_bytes",
+					  (json_int_t)total_bytes));
+	return ctl_call_is_cancelled(call) ? -ECANCELED : 0;
+}
+
 static int handle_sync(void *arg, struct ctl_call *call, json_t **result,
 		       struct err *err)
 {
+	struct sync_order order = { .progress = sync_progress, .arg = call };
 	struct daemon *d = arg;
 	struct sync_result sr;
 	struct sync_args a;
@@ -70,15 +82,15 @@ static int handle_sync(void *arg, struct ctl_call *call, json_t **result,
 		ret = selector_check_label(a.label, err);
 	if (ret < 0)
 		return ret;
+	if (*a.label)
+		order.label = a.label;
+	order.timeout_ns = MIN(a.timeout_ms, MAX_SYNC_TIMEOUT_MS) *
+			   NSEC_PER_MSEC;
 	ret = lookup_local(d, a.volume, &l, err);
 	if (!ret)
 		ret = check_not_refused(call, &l, err);
 	if (!ret)
-		ret = volume_sync(daemon_volume(l.dv),
-				  *a.label ? a.label : NULL,
-				  MIN(a.timeout_ms, MAX_SYNC_TIMEOUT_MS) *
-					  NSEC_PER_MSEC,
-				  &sr, err);
+		ret = volume_sync(daemon_volume(l.dv), &order, &sr, err);
 	lookup_release(d, &l);
 	if (ret < 0)
 		return err_sys(err, ret, "failed", a.volume, "sync");

@@ -192,7 +192,8 @@ static json_t *device_to_json(const struct blkdev_id *d)
 			 d->backing_file);
 }
 
-int volstate_save(struct volstate *v, struct err *err)
+int volstate_save(const struct volstate *v, const struct volstate_switches *sw,
+		  struct err *err)
 {
 	char uuid[UUID_TEXT_SIZE], path[700];
 	_cleanup_free_ char *text = NULL;
@@ -203,11 +204,11 @@ int volstate_save(struct volstate *v, struct err *err)
 	o = json_pack("{s:i,s:s,s:s,s:I,s:I,s:b,s:b,s:b}", "format",
 		      VOLUME_FORMAT, "name", v->name, "uuid", uuid, "epoch",
 		      (json_int_t)v->epoch, "block_bytes",
-		      (json_int_t)v->block_bytes, "paused", v->paused,
-		      "key_exported", v->key_exported, "resync", v->resync);
-	if (o && v->has_device)
+		      (json_int_t)v->block_bytes, "paused", sw->paused,
+		      "key_exported", sw->key_exported, "resync", sw->resync);
+	if (o && sw->has_device)
 		(void)json_object_set_new(o, "device",
-					  device_to_json(&v->device));
+					  device_to_json(&sw->device));
 	text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
 	json_decref(o);
 	if (!text)
@@ -258,13 +259,13 @@ static int state_load(struct volstate *v)
 	v->epoch = (uint64_t)json_integer_value(json_object_get(o, "epoch"));
 	v->block_bytes = (uint64_t)json_integer_value(
 		json_object_get(o, "block_bytes"));
-	v->paused = json_is_true(json_object_get(o, "paused"));
-	v->key_exported = json_is_true(json_object_get(o, "key_exported"));
-	v->resync = json_is_true(json_object_get(o, "resync"));
+	v->sw.paused = json_is_true(json_object_get(o, "paused"));
+	v->sw.key_exported = json_is_true(json_object_get(o, "key_exported"));
+	v->sw.resync = json_is_true(json_object_get(o, "resync"));
 	d = json_object_get(o, "device");
-	v->has_device = json_is_object(d);
-	if (v->has_device)
-		device_from_json(d, &v->device);
+	v->sw.has_device = json_is_object(d);
+	if (v->sw.has_device)
+		device_from_json(d, &v->sw.device);
 	r = json_integer_value(json_object_get(o, "format")) ==
 			    VOLUME_FORMAT &&
 			    name_is_valid(v->name) && v->epoch &&
@@ -379,7 +380,7 @@ static int create(struct volstate *v, struct rnd *rnd, const char *volumes,
 	if (r)
 		return err_sys(err, r, "state-unwritable", v->dir,
 			       "create volume state");
-	return volstate_save(v, err);
+	return volstate_save(v, &v->sw, err);
 }
 
 static int open_known(struct volstate *v, struct err *err)

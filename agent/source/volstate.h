@@ -32,18 +32,23 @@ struct acked {
 	int64_t flip_wall_ns;
 };
 
+/* What orders and the life of the volume change; in volume.json. */
+struct volstate_switches {
+	bool paused;
+	bool key_exported;
+	bool resync;			/* ordered, not yet done */
+	bool has_device;		/* the id below is of one once seen */
+	struct blkdev_id device;
+};
+
 struct volstate {
 	struct io *io;
 	char dir[600];
 	char name[VOLUME_NAME_MAX + 1];
 	struct uuid uuid;
 	uint64_t epoch;
-	bool has_device;		/* id below is of a device once seen */
-	struct blkdev_id device;
 	uint64_t block_bytes;		/* chosen granularity */
-	bool paused;
-	bool key_exported;
-	bool resync;			/* ordered, not yet done */
+	struct volstate_switches sw;
 	struct volume_key key;
 	struct acked acked;
 	uint64_t intent_seq;		/* commit sent, not known to have come; 0 */
@@ -56,8 +61,9 @@ struct volstate {
 int volstate_open(struct io *io, struct rnd *rnd, const char *state_dir,
 		  const char *name, struct volstate *out, struct err *err);
 void volstate_close(struct volstate *v);
-/* Writes volume.json. */
-int volstate_save(struct volstate *v, struct err *err);
+/* Writes volume.json with these switches; v->sw is the caller's to change. */
+int volstate_save(const struct volstate *v, const struct volstate_switches *sw,
+		  struct err *err);
 /*
  * The commit about to be sent; seq 0: none. Survives the death of the process,
  * not of the system: after a boot everything is pending, and then it does not

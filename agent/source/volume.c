@@ -21,6 +21,8 @@
 #include "base/log.h"
 #include "source/volume_internal.h"
 
+#define PROGRESS_NS (250 * NSEC_PER_MSEC)
+
 static void signal_fd(struct volume *v, int fd)
 {
 	uint64_t one = 1;
@@ -56,7 +58,7 @@ static void remember_point(struct volume *v)
 	int64_t age;
 
 	v->phase = a->valid ? PHASE_RUNNING : PHASE_INITIALIZING;
-	v->paused = v->vs.paused;
+	v->paused = v->vs.sw.paused;
 	v->last_state = VOLUME_INITIALIZING;
 	if (!a->valid)
 		return;
@@ -83,6 +85,7 @@ int volume_start(const struct volume_config *cfg, const struct source_env *env,
 	v->env = *env;
 	v->vs.acked_fd = -1;
 	v->dev.fd = -1;
+	pthread_mutex_init(&v->save_lock, NULL);
 	pthread_mutex_init(&v->lock, NULL);
 	v->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	v->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -107,6 +110,7 @@ int volume_start(const struct volume_config *cfg, const struct source_env *env,
 		if (v->stop_fd >= 0)
 			close(v->stop_fd);
 		pthread_mutex_destroy(&v->lock);
+		pthread_mutex_destroy(&v->save_lock);
 		free(v);
 		return r;
 	}
@@ -139,6 +143,7 @@ void volume_stop(struct volume *v, bool untrack)
 	close(v->stop_fd);
 	pthread_cond_destroy(&v->changed);
 	pthread_mutex_destroy(&v->lock);
+	pthread_mutex_destroy(&v->save_lock);
 	free(v);
 }
 
@@ -208,46 +213,124 @@ static int not_reached(const struct volume *v, struct err *err)
 				     : "look at understudyctl status");
 }
 
-int volume_sync(struct volume *v, const char *label, uint64_t timeout_ns,
+static struct timespec earlier(const struct timespec *a,
+			       const struct timespec *b)
+{
+	if (a->tv_sec != b->tv_sec)
+		return a->tv_sec < b->tv_sec ? *a : *b;
+	return a->tv_nsec < b->tv_nsec ? *a : *b;
+}
+
+/* The lock is let go meanwhile: a client may read slowly. */
+static int tell_progress(struct volume *v, const struct sync_order *o,
+			 uint64_t *total)
+{
+	uint64_t left = v->shown.backlog_bytes;
+	int r;
+
+	if (!o->progress)
+		return 0;
+	*total = MAX(*total, left);
+	pthread_mutex_unlock(&v->lock);
+	r = o->progress(o->arg, *total - left, *total);
+	pthread_mutex_lock(&v->lock);
+	return r;
+}
+
+/* 0 when done, or on time-out or cancellation; or what progress returned. */
+static int wait_for_point(struct volume *v, const struct sync_order *o,
+			  const struct sync_waiter *w)
+{
+	struct timespec deadline, slice, until;
+	uint64_t total = 0;
+	int r = 0, w_r = 0;
+
+	clock_deadline(o->timeout_ns, &deadline);
+	while (!w->done && !v->cancel && !r) {
+		clock_deadline(PROGRESS_NS, &slice);
+		until = earlier(&deadline, &slice);
+		w_r = pthread_cond_timedwait(&v->changed, &v->lock, &until);
+		if (w_r != ETIMEDOUT || w->done)
+			continue;
+		if (until.tv_sec == deadline.tv_sec &&
+		    until.tv_nsec == deadline.tv_nsec)
+			break;
+		r = tell_progress(v, o, &total);
+	}
+	return w->done ? 0 : r;
+}
+
+int volume_sync(struct volume *v, const struct sync_order *order,
 		struct sync_result *out, struct err *err)
 {
-	struct sync_waiter w = { .label = label };
-	struct timespec deadline;
-	int r = 0;
-
-	clock_deadline(timeout_ns, &deadline);
+	struct sync_waiter w = { .label = order->label };
 	LOCK_SCOPE(&v->lock);
+	int r;
+
 	w.next = v->waiters;
 	v->waiters = &w;
 	wake(v);
-	while (!w.done && !v->cancel && r != ETIMEDOUT)
-		r = pthread_cond_timedwait(&v->changed, &v->lock, &deadline);
-	if (!w.done) {
-		remove_waiter(v, &w);
-		return not_reached(v, err);
+	r = wait_for_point(v, order, &w);
+	if (w.done) {
+		*out = w.point;
+		return 0;
 	}
-	*out = w.point;
-	return 0;
+	remove_waiter(v, &w);
+	if (r)
+		return err_sys(err, r, "cancelled", v->cfg.name, "sync");
+	return not_reached(v, err);
 }
 
 /* ---- orders ---- */
 
+/* Under save_lock, where alone they change. */
+static int save_switches(struct volume *v,
+			 void (*change)(struct volstate_switches *sw,
+					const void *arg),
+			 const void *arg, struct err *err)
+{
+	struct volstate_switches sw = v->vs.sw;
+	int r;
+
+	change(&sw, arg);
+	if (!memcmp(&sw, &v->vs.sw, sizeof(sw)))
+		return 0;
+	r = volstate_save(&v->vs, &sw, err);
+	if (r)
+		return r;
+	pthread_mutex_lock(&v->lock);
+	v->vs.sw = sw;
+	pthread_mutex_unlock(&v->lock);
+	return 0;
+}
+
+int volume_save_switches(struct volume *v,
+			 void (*change)(struct volstate_switches *sw,
+					const void *arg),
+			 const void *arg, struct err *err)
+{
+	LOCK_SCOPE(&v->save_lock);
+
+	return save_switches(v, change, arg, err);
+}
+
+static void change_paused(struct volstate_switches *sw, const void *arg)
+{
+	sw->paused = *(const bool *)arg;
+}
+
 static int set_paused(struct volume *v, bool paused, struct err *err)
 {
-	int r = 0;
+	LOCK_SCOPE(&v->save_lock);
+	int r = save_switches(v, change_paused, &paused, err);
 
+	if (r)
+		return r;
 	pthread_mutex_lock(&v->lock);
-	if (v->vs.paused != paused) {
-		v->vs.paused = paused;
-		r = volstate_save(&v->vs, err);
-		if (r)
-			v->vs.paused = !paused;
-	}
-	if (!r)
-		v->paused = paused;
+	v->paused = paused;
 	pthread_mutex_unlock(&v->lock);
 	wake(v);
-	return r;
+	return 0;
 }
 
 int volume_pause(struct volume *v, struct err *err)
@@ -260,20 +343,25 @@ int volume_resume(struct volume *v, struct err *err)
 	return set_paused(v, false, err);
 }
 
+static void change_resync(struct volstate_switches *sw, const void *arg)
+{
+	(void)arg;
+	sw->resync = true;
+}
+
+/* Wish and switch are one to resync_done(), which takes save_lock too. */
 int volume_resync(struct volume *v, struct err *err)
 {
-	int r;
+	LOCK_SCOPE(&v->save_lock);
+	int r = save_switches(v, change_resync, NULL, err);
 
-	pthread_mutex_lock(&v->lock);
-	v->vs.resync = true;
-	r = volstate_save(&v->vs, err);
 	if (r)
-		v->vs.resync = false;
-	else
-		v->resync_wanted = true;
+		return r;
+	pthread_mutex_lock(&v->lock);
+	v->resync_wanted = true;
 	pthread_mutex_unlock(&v->lock);
 	wake(v);
-	return r;
+	return 0;
 }
 
 int volume_get_key(struct volume *v, struct volume_key *out)
@@ -282,16 +370,13 @@ int volume_get_key(struct volume *v, struct volume_key *out)
 	return 0;
 }
 
+static void change_key_exported(struct volstate_switches *sw, const void *arg)
+{
+	(void)arg;
+	sw->key_exported = true;
+}
+
 int volume_key_exported(struct volume *v, struct err *err)
 {
-	LOCK_SCOPE(&v->lock);
-	int r;
-
-	if (v->vs.key_exported)
-		return 0;
-	v->vs.key_exported = true;
-	r = volstate_save(&v->vs, err);
-	if (r)
-		v->vs.key_exported = false;
-	return r;
+	return volume_save_switches(v, change_key_exported, NULL, err);
 }

@@ -92,6 +92,15 @@ struct volume_status {
 	char reader_kind[16];
 };
 
+struct sync_order {
+	const char *label;		/* may be NULL */
+	uint64_t timeout_ns;
+	/* Every now and then while it waits: how much is staged, of how much
+	 * seen so far. Negative: wait no longer. May be NULL. */
+	int (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+	void *arg;
+};
+
 struct sync_result {
 	uint64_t seq, epoch;
 	int64_t flip_wall_ns;
@@ -127,9 +136,9 @@ bool volume_config_equal(const struct volume_config *a,
 			 const struct volume_config *b);
 /*
  * A point now. Returns when it is durable at the replica, or -ETIMEDOUT with
- * err naming the replica that lacks it. label may be NULL.
+ * err naming the replica that lacks it, or what progress returned.
  */
-int volume_sync(struct volume *v, const char *label, uint64_t timeout_ns,
+int volume_sync(struct volume *v, const struct sync_order *order,
 		struct sync_result *out, struct err *err);
 /* Survive a restart (kept in state). */
 int volume_pause(struct volume *v, struct err *err);

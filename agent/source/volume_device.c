@@ -18,22 +18,27 @@
 
 #define FALLBACK_MEMORY (128ULL << 20)
 
+static void change_device(struct volstate_switches *sw, const void *arg)
+{
+	sw->has_device = true;
+	sw->device = *(const struct blkdev_id *)arg;
+}
+
 /* Is this the device the volume was made on? First sight makes it so. */
 static int check_identity(struct volume *v, struct err *err)
 {
-	LOCK_SCOPE(&v->lock);
-	struct volstate *vs = &v->vs;
+	struct volstate_switches sw;
 	struct blkdev_id now;
 	char what[256];
 
-	if (!vs->has_device || vs->resync) {
-		vs->has_device = true;
-		vs->device = v->dev.id;
-		return volstate_save(vs, err);
-	}
+	pthread_mutex_lock(&v->lock);
+	sw = v->vs.sw;
+	pthread_mutex_unlock(&v->lock);
+	if (!sw.has_device || sw.resync)
+		return volume_save_switches(v, change_device, &v->dev.id, err);
 	now = v->dev.id;
-	now.size_bytes = vs->device.size_bytes;
-	if (blkdev_id_same(&vs->device, &now)) {
+	now.size_bytes = sw.device.size_bytes;
+	if (blkdev_id_same(&sw.device, &now)) {
 		if (now.size_bytes == v->dev.id.size_bytes)
 			return 0;
 		err_set(err, -EFBIG, "size-changed", v->cfg.device,
@@ -42,7 +47,7 @@ static int check_identity(struct volume *v, struct err *err)
 			(unsigned long long)now.size_bytes,
 			(unsigned long long)v->dev.id.size_bytes);
 	} else {
-		blkdev_id_diff(&vs->device, &v->dev.id, what, sizeof(what));
+		blkdev_id_diff(&sw.device, &v->dev.id, what, sizeof(what));
 		err_set(err, -ESTALE, "device-changed", v->cfg.device,
 			"not the device of this volume: %s: nothing is read "
 			"from it", what);
@@ -50,6 +55,24 @@ static int check_identity(struct volume *v, struct err *err)
 	err_remedy(err, "understudyctl resync %s --yes %s", v->cfg.name,
 		   v->cfg.name);
 	return err->num;
+}
+
+/*
+ * Each acknowledgement is then a write to the volume that wants the next point:
+ * a volume that is never idle. Nothing is lost by it, so it is only told. A
+ * filesystem that does not say where it lies is no cause to.
+ */
+static void look_for_state(struct volume *v)
+{
+	int r = blkdev_holds_path(v->dev.disk_major, v->dev.disk_minor,
+				  v->dev.major, v->dev.minor,
+				  v->env.state_dir);
+
+	if (r < 0 && r != -EOPNOTSUPP)
+		log_warn("volume %s: is state on it? %s", v->cfg.name,
+			 strerrordesc_np(-r));
+	LOCK_SCOPE(&v->lock);
+	v->holds_state = r == 1;
 }
 
 static int open_device(struct volume *v, struct err *err)
@@ -60,7 +83,11 @@ static int open_device(struct volume *v, struct err *err)
 		return r;
 	v->dev_open = true;
 	r = check_identity(v, err);
-	return r ? r : blkdev_admit(&v->dev, err);
+	if (!r)
+		r = blkdev_admit(&v->dev, err);
+	if (!r)
+		look_for_state(v);
+	return r;
 }
 
 static int pick_shift(struct volume *v, uint32_t *shift, struct err *err)
@@ -129,7 +156,7 @@ static int begin_dirty(struct volume *v, struct err *err)
 	int r;
 
 	pthread_mutex_lock(&v->lock);
-	v->resync = v->vs.resync;
+	v->resync = v->vs.sw.resync;
 	pthread_mutex_unlock(&v->lock);
 	all = !v->tracker->adopted || v->resync;
 	v->settled = false;
@@ -264,6 +291,7 @@ int volume_device_verify(struct volume *v, struct err *err)
 	if (r)
 		return r;
 	v->compare = true;
+	v->out.is_stale = true;
 	volume_set_phase(v, v->vs.acked.valid ? PHASE_COMPARING
 					      : PHASE_INITIALIZING, &why);
 	return -ESTALE;

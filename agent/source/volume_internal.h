@@ -47,6 +47,8 @@ struct outstanding {
 	uint64_t seq;
 	int64_t flip_wall_ns;
 	uint64_t flip_mono_ns;
+	bool is_stale;			/* a loss came to light since: durable,
+					 * but it ends no comparison */
 };
 
 /* Between engine and ship: a round may take hours, and is watched. */
@@ -63,6 +65,9 @@ struct volume {
 	int wake_fd;			/* orders: drained by the worker */
 	int stop_fd;			/* stop: stays readable */
 
+	/* Held while volume.json is written; taken before lock. Nobody waits
+	 * for a disk under lock, or status would wait with him. */
+	pthread_mutex_t save_lock;
 	pthread_mutex_t lock;		/* down to the blank line */
 	pthread_cond_t changed;
 	bool stop, cancel, untrack;
@@ -80,6 +85,8 @@ struct volume {
 	/* The worker's own. */
 	struct blkdev dev;
 	bool dev_open;
+	bool holds_state;		/* under lock: our own state lies on
+					 * the volume */
 	struct tracker *tracker;
 	struct reader *reader;
 	struct cut *cut;
@@ -108,6 +115,12 @@ struct volume {
 	uint64_t opened_ns;		/* the session */
 	struct ship_totals shipped_before;	/* of sessions that ended */
 };
+
+/* volume.c: these switches, once they are durable. */
+int volume_save_switches(struct volume *v,
+			 void (*change)(struct volstate_switches *sw,
+					const void *arg),
+			 const void *arg, struct err *err);
 
 /* volume_status.c */
 void volume_set_phase(struct volume *v, enum phase phase,

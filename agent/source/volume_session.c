@@ -371,20 +371,25 @@ static void finish_waiters(struct volume *v, const struct acked *a)
 	pthread_cond_broadcast(&v->changed);
 }
 
+/* One ordered since the device was opened has not been done yet. */
+static void change_resync_done(struct volstate_switches *sw, const void *arg)
+{
+	struct volume *v = (struct volume *)(uintptr_t)arg;
+	LOCK_SCOPE(&v->lock);
+
+	if (!v->resync_wanted)
+		sw->resync = false;
+}
+
 static int resync_done(struct volume *v, struct err *err)
 {
-	LOCK_SCOPE(&v->lock);
 	int r;
 
-	/* One ordered since the device was opened has not been done yet. */
-	if (!v->resync || v->resync_wanted)
+	if (!v->resync)
 		return 0;
-	v->vs.resync = false;
-	r = volstate_save(&v->vs, err);
-	if (r)
-		v->vs.resync = true;
-	else
-		v->resync = false;
+	r = volume_save_switches(v, change_resync_done, v, err);
+	if (!r)
+		v->resync = v->vs.sw.resync;
 	return r;
 }
 
@@ -420,7 +425,8 @@ int volume_session_ack(struct volume *v, struct err *err)
 	v->base_head = a.head;
 	show_point(v, &a);
 	volume_proven(v, v->out.flip_mono_ns);
-	volume_set_phase(v, PHASE_RUNNING, NULL);
+	if (!v->out.is_stale)
+		volume_set_phase(v, PHASE_RUNNING, NULL);
 	finish_waiters(v, &a);
 	return 0;
 }

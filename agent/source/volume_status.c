@@ -172,13 +172,26 @@ void volume_publish(struct volume *v)
 
 static void show_key_unsaved(const struct volume *v, struct volume_status *out)
 {
-	if (out->reason[0] || v->cfg.key_escrow || v->vs.key_exported)
+	if (out->reason[0] || v->cfg.key_escrow || v->vs.sw.key_exported)
 		return;
 	(void)snprintf(out->reason, sizeof(out->reason), "key-unsaved");
 	(void)snprintf(out->message, sizeof(out->message),
 		       "volume %s: key: only this host has it", v->cfg.name);
 	(void)snprintf(out->remedy, sizeof(out->remedy),
 		       "understudyctl key export %s", v->cfg.name);
+}
+
+static void show_state_on_volume(const struct volume *v,
+				 struct volume_status *out)
+{
+	if (out->reason[0] || !v->holds_state)
+		return;
+	(void)snprintf(out->reason, sizeof(out->reason), "state-on-volume");
+	(void)snprintf(out->message, sizeof(out->message),
+		       "volume %s: the daemon's state lies on it: each point "
+		       "makes the next one necessary", v->cfg.name);
+	(void)snprintf(out->remedy, sizeof(out->remedy),
+		       "put `state` on another filesystem");
 }
 
 void volume_get_status(struct volume *v, struct volume_status *out)
@@ -203,4 +216,5 @@ void volume_get_status(struct volume *v, struct volume_status *out)
 		(void)snprintf(out->limited_by, sizeof(out->limited_by),
 			       "paused");
 	show_key_unsaved(v, out);
+	show_state_on_volume(v, out);
 }

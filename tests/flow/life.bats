@@ -206,6 +206,21 @@ injected_at_least()
 	rctl --json status | jq -e '[.volumes[].last_point] | all(. == null)'
 }
 
+@test "state on the volume that it belongs to works, and is told" {
+	rig_loop vol 64MiB
+	mkfs.ext4 -q "${LOOP[vol]}"
+	rig_mount "${LOOP[vol]}" "$RIG/source-state"
+	rig_replica
+	rig_volume vol "${LOOP[vol]}" "interval = 100ms"
+	rig_source
+	wait_for 30 volume_is vol protected
+	field_is vol reason state-on-volume
+	[[ $(volume_field vol remedy) == *state* ]]
+	sync_point vol
+	daemon_stop source
+	rig_umount "$RIG/source-state"
+}
+
 @test "pause stops shipping and not tracking, and survives a restart" {
 	local before
 
@@ -214,13 +229,13 @@ injected_at_least()
 	ctl pause vol
 	volume_is vol paused
 	"$TOOLS/blocks" scatter "${LOOP[vol]}" 0 $size 2 50
-	fails 1 ctl sync vol --timeout 500ms
-	[[ $output == *resume* ]]
+	fails 1 ctl sync vol --timeout 700ms --progress=json
+	[[ $output == *'"phase":"ship"'*resume* ]]
 	daemon_stop source
 	"$TOOLS/blocks" scatter "${LOOP[vol]}" 0 $size 3 50
 	daemon_start source
 	volume_is vol paused
-	sleep 0.5
+	fails 1 ctl sync vol --timeout 500ms
 	[ "$(newest)" = "$before" ]
 	ctl resume vol
 	sync_point vol
