@@ -133,7 +133,7 @@ static int seal_failed(struct remote_image *ri, int r,
 {
 	ri->broken = true;
 	if (r == -ENOKEY)
-		return image_tell_wrong_key(&ri->image, err);
+		return image_tell_wrong_key(&ri->image, ri->opener, err);
 	err_sys(err, r, "damaged", ri->image.name,
 		"point %" PRIu64 ":%" PRIu64 ": the seal of what the replica "
 		"sent does not hold: block=%" PRIu64,

@@ -10,6 +10,7 @@
  * One thread per image. Holds the view, and through it what the view needs.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -71,7 +72,7 @@ static int check_zeros(struct image_view *iv, const struct stretch *s,
 
 	r = view_walk(iv->view, s->first, s->count, check_zero_unit, &zc, err);
 	if (r == -ENOKEY)
-		return image_tell_wrong_key(&iv->image, err);
+		return image_tell_wrong_key(&iv->image, iv->opener, err);
 	if (r < 0)
 		return err_sys(err, r, "damaged", iv->image.name,
 			       "point %llu: the seal of a run of zeros does "
@@ -143,7 +144,7 @@ static int image_view_read(struct image *im, uint64_t first, uint64_t count,
 		return -EINVAL;
 	r = view_read(iv->view, iv->opener, first, count, out, err);
 	if (r == -ENOKEY)
-		return image_tell_wrong_key(im, err);
+		return image_tell_wrong_key(im, iv->opener, err);
 	if (r < 0)
 		return err_sys(err, r, "read-failed", im->name,
 			       "read point %llu",
@@ -166,9 +167,21 @@ static const struct image_ops image_view_ops = {
 	.close = image_view_close,
 };
 
-int image_tell_wrong_key(const struct image *im, struct err *err)
+int image_tell_wrong_key(const struct image *im, const struct opener *o,
+			 struct err *err)
 {
+	uint32_t lacks = opener_lacks(o);
+
 	err_clear(err);
+	if (lacks) {
+		err_set(err, -ENOKEY, "key-generation", im->name,
+			"open the volume's blocks: some were sealed with "
+			"generation %" PRIu32 " of its key, which the key "
+			"given does not hold", lacks);
+		err_remedy(err, "give a key that was exported since `key "
+				"rotate` made generation %" PRIu32, lacks);
+		return -ENOKEY;
+	}
 	err_set(err, -ENOKEY, "wrong-key", im->name,
 		"open the volume's blocks: the key given is not the one they "
 		"were sealed with");

@@ -62,8 +62,11 @@ int image_from_view(struct view *v, const struct uuid *volume,
 		    const struct volume_key *key, struct image **out,
 		    struct err *err);
 
-/* For implementations: the one wording of a key that does not fit. */
-int image_tell_wrong_key(const struct image *im, struct err *err);
+/* For implementations, after -ENOKEY of o: the one wording of a key that does
+ * not fit ("wrong-key"), or lacks a generation ("key-generation"). */
+struct opener;
+int image_tell_wrong_key(const struct image *im, const struct opener *o,
+			 struct err *err);
 
 struct restore_progress {
 	uint64_t done_bytes, total_bytes, written_bytes;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Volume keys and what is derived from them. Every derived key has a label of
+ * What is derived from volume keys. Every derived key has a label of
  * its own, ended by a zero byte, and binds what it is for:
  *
  *   delta key        HKDF-SHA256(volume key, salt = delta salt,
  *                    "understudy 1 delta key\0" volume le64 epoch le64 seq
  *                    le32 key id)
- *   fingerprint key  HKDF-SHA256(volume key, no salt,
+ *   fingerprint key  HKDF-SHA256(volume key of the first generation, no salt,
  *                    "understudy 1 fingerprint key\0" volume)
  *   commitment       HMAC-SHA256(delta key,
  *                    "understudy 1 delta commitment\0"), first 16 bytes
@@ -54,26 +54,8 @@ const struct kdf_algs *kdf_algs(void)
 	return algs.aes_256_gcm && algs.hmac && algs.hkdf ? &algs : NULL;
 }
 
-int volume_key_new(struct rnd *rnd, uint32_t id, struct volume_key *out)
-{
-	int r;
-
-	r = rnd_fill(rnd, out->bytes, sizeof(out->bytes));
-	if (r < 0) {
-		volume_key_wipe(out);
-		return r;
-	}
-	out->id = id;
-	return 0;
-}
-
-void volume_key_wipe(struct volume_key *key)
-{
-	OPENSSL_cleanse(key, sizeof(*key));
-}
-
 struct hkdf_input {
-	const struct volume_key *key;
+	const uint8_t *key;		/* VOLUME_KEY_BYTES */
 	const uint8_t *salt;		/* NULL: none */
 	size_t salt_bytes;
 	const uint8_t *info;
@@ -104,7 +86,7 @@ static int hkdf(const struct hkdf_input *in, uint8_t out[KDF_KEY_BYTES])
 		return -EIO;
 	ctx = EVP_KDF_CTX_new(a->hkdf);
 	*p++ = digest_sha256();
-	*p++ = octets(OSSL_KDF_PARAM_KEY, in->key->bytes, VOLUME_KEY_BYTES);
+	*p++ = octets(OSSL_KDF_PARAM_KEY, in->key, VOLUME_KEY_BYTES);
 	*p++ = octets(OSSL_KDF_PARAM_INFO, in->info, in->info_bytes);
 	if (in->salt)
 		*p++ = octets(OSSL_KDF_PARAM_SALT, in->salt, in->salt_bytes);
@@ -120,8 +102,11 @@ static int hkdf(const struct hkdf_input *in, uint8_t out[KDF_KEY_BYTES])
 int kdf_delta_key(const struct volume_key *key, const struct delta *d,
 		  uint8_t out[KDF_KEY_BYTES])
 {
+	const uint8_t *bytes = volume_key_find(key, d->key_id);
 	uint8_t info[INFO_MAX], *p = info;
 
+	if (!bytes)
+		return -ENOKEY;
 	memcpy(p, LABEL_DELTA, sizeof(LABEL_DELTA));
 	p += sizeof(LABEL_DELTA);
 	memcpy(p, d->volume.b, 16);
@@ -129,7 +114,7 @@ int kdf_delta_key(const struct volume_key *key, const struct delta *d,
 	put_le64(p + 24, d->seq);
 	put_le32(p + 32, d->key_id);
 	p += 36;
-	return hkdf(&(struct hkdf_input){ .key = key,
+	return hkdf(&(struct hkdf_input){ .key = bytes,
 					  .salt = d->salt,
 					  .salt_bytes = sizeof(d->salt),
 					  .info = info,
@@ -140,11 +125,14 @@ int kdf_delta_key(const struct volume_key *key, const struct delta *d,
 int kdf_fp_key(const struct volume_key *key, const struct uuid *volume,
 	       uint8_t out[KDF_KEY_BYTES])
 {
+	const uint8_t *bytes = volume_key_find(key, volume_key_lowest(key));
 	uint8_t info[INFO_MAX];
 
+	if (!bytes)
+		return -EIO;
 	memcpy(info, LABEL_FP, sizeof(LABEL_FP));
 	memcpy(info + sizeof(LABEL_FP), volume->b, 16);
-	return hkdf(&(struct hkdf_input){ .key = key,
+	return hkdf(&(struct hkdf_input){ .key = bytes,
 					  .info = info,
 					  .info_bytes = sizeof(LABEL_FP) + 16 },
 		    out);

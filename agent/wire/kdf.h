@@ -26,7 +26,8 @@ const struct kdf_algs *kdf_algs(void);
 
 /*
  * Derived keys (see seal.h). 0 or -EIO; the caller wipes out. kdf_delta_key
- * reads of d everything but the commitment.
+ * reads of d everything but the commitment; -ENOKEY when key lacks the
+ * generation that d names.
  */
 int kdf_delta_key(const struct volume_key *key, const struct delta *d,
 		  uint8_t out[KDF_KEY_BYTES]);

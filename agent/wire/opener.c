@@ -34,6 +34,7 @@ struct opener {
 	struct volume_key key;
 	struct unpacker *unpacker;
 	uint64_t tick;
+	uint32_t lacks;			/* see opener_lacks */
 	struct slot slots[SETS][WAYS];
 	uint8_t packed[UNIT_MAX_PLAIN_BYTES];
 };
@@ -65,14 +66,13 @@ void opener_free(struct opener *o)
 }
 
 /* The delta's cipher, derived and checked against the commitment. */
-static int derive(const struct opener *o, const struct delta *d,
+static int derive(struct opener *o, const struct delta *d,
 		  EVP_CIPHER_CTX **out)
 {
 	uint8_t delta_key[KDF_KEY_BYTES], commitment[16];
 	int r;
 
-	if (d->key_id != o->key.id)
-		return -ENOKEY;
+	o->lacks = volume_key_find(&o->key, d->key_id) ? 0 : d->key_id;
 	r = kdf_delta_key(&o->key, d, delta_key);
 	if (r < 0)
 		return r;
@@ -124,6 +124,18 @@ static int cipher_of(struct opener *o, const struct delta *d,
 	slot->used = ++o->tick;
 	*out = slot->cipher;
 	return 0;
+}
+
+int opener_try(struct opener *o, const struct delta *d)
+{
+	EVP_CIPHER_CTX *cipher;
+
+	return cipher_of(o, d, &cipher);
+}
+
+uint32_t opener_lacks(const struct opener *o)
+{
+	return o->lacks;
 }
 
 int opener_open(struct opener *o, const struct delta *d, const uint8_t *p,

@@ -17,20 +17,50 @@
  * volume key (32 random bytes, one per volume and key generation)
  *   -> HKDF-SHA256 -> delta key   (salt = delta salt, info = label, volume,
  *                                  epoch, seq, key id)
+ * that of the first generation
  *   -> HKDF-SHA256 -> fingerprint key (info = label, volume)
  * The labels name the version of this scheme: "understudy 1 ...".
  * commitment = first 16 bytes of HMAC-SHA256(delta key, label): checked before
  * a delta key is used, since GCM itself would accept under several keys.
  */
 #define VOLUME_KEY_BYTES 32U
+#define VOLUME_KEY_GENERATIONS 64U	/* of one volume, at most */
 
+struct key_generation {
+	uint32_t id;			/* from 1 */
+	uint8_t bytes[VOLUME_KEY_BYTES];
+};
+
+/*
+ * A volume's key: the newest generation, which seals, and the former ones,
+ * which older points need. Fingerprints go by the lowest generation for ever,
+ * so that what was stored before a rotation is recognised after it. Copied as
+ * a whole, wiped as a whole.
+ */
 struct volume_key {
 	uint32_t id;			/* generation, from 1 */
 	uint8_t bytes[VOLUME_KEY_BYTES];
+	uint32_t n_former;
+	struct key_generation former[VOLUME_KEY_GENERATIONS - 1];
+					/* by id, falling, all below id */
 };
 
 int volume_key_new(struct rnd *rnd, uint32_t id, struct volume_key *out);
 void volume_key_wipe(struct volume_key *key);
+/* Another generation. -ENOSPC: there are too many; -EIO: no random bytes. The
+ * key is as it was after an error. */
+int volume_key_rotate(struct volume_key *key, struct rnd *rnd);
+/* The 32 bytes of a generation; NULL: the key lacks it. */
+const uint8_t *volume_key_find(const struct volume_key *key, uint32_t id);
+uint32_t volume_key_lowest(const struct volume_key *key);
+/* A generation of which the two say different things; 0: none. */
+uint32_t volume_key_conflict(const struct volume_key *a,
+			     const struct volume_key *b);
+/*
+ * Adds what from has and into lacks: 1 when that was anything, else 0. -EEXIST
+ * when they conflict, -ENOSPC when there are too many; then into is as it was.
+ */
+int volume_key_merge(struct volume_key *into, const struct volume_key *from);
 
 /*
  * Exported key: one small printable text (name, UUID, key, check). Encoder
@@ -38,7 +68,7 @@ void volume_key_wipe(struct volume_key *key);
  * a valid name). Decoder: 0, -EBADMSG with err told; forgives white space and
  * letter case, nothing else. Both texts are secrets: the caller wipes them.
  */
-#define KEY_TEXT_MAX 1024U
+#define KEY_TEXT_MAX 8192U
 int volume_key_to_text(const struct volume_key *key, const char *name,
 		       const struct uuid *volume, char *out, size_t cap);
 int volume_key_from_text(const char *text, size_t len, struct volume_key *key,
@@ -104,5 +134,15 @@ void opener_free(struct opener *o);
  */
 int opener_open(struct opener *o, const struct delta *d, const uint8_t *p,
 		size_t n, struct unit_view *view, uint8_t *out, size_t out_cap);
+/*
+ * Does the key fit what was sealed under d? 0, -ENOKEY, -ENOMEM, -EIO. No unit
+ * is needed.
+ */
+int opener_try(struct opener *o, const struct delta *d);
+/*
+ * After -ENOKEY: the generation that the key lacks; 0 when it has one of that
+ * number, but another.
+ */
+uint32_t opener_lacks(const struct opener *o);
 
 #endif

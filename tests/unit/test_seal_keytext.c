@@ -139,10 +139,112 @@ TEST(a_version_from_the_future_is_named_as_such)
 	struct err err = ERR_INIT;
 
 	memcpy(text, known, sizeof(known));
-	text[strlen("understudy-key ")] = '2';
+	text[strlen("understudy-key ")] = '3';
 	EXPECT_INT(read_text(text, strlen(text), &err), -EBADMSG);
 	EXPECT_STR_HAS(err.message, "version");
 	EXPECT_STR(err.code, "bad-key");
+}
+
+/* Computed by hand: sha256sum of the lines before check. */
+static const char known_two[] =
+	"understudy-key 2\n"
+	"name db1\n"
+	"uuid 40414243-4445-4647-4849-4a4b4c4d4e4f\n"
+	"id 3\n"
+	"key 00010203 04050607 08090a0b 0c0d0e0f 10111213 14151617 18191a1b "
+	"1c1d1e1f\n"
+	"id 1\n"
+	"key ffffffff ffffffff ffffffff ffffffff ffffffff ffffffff ffffffff "
+	"ffffffff\n"
+	"check 5cac20b4e7b9d6ef\n";
+
+static struct volume_key two_generations(void)
+{
+	struct volume_key k = key;
+
+	k.n_former = 1;
+	k.former[0].id = 1;
+	memset(k.former[0].bytes, 0xff, VOLUME_KEY_BYTES);
+	return k;
+}
+
+static int read_two(const char *text, size_t n)
+{
+	struct volume_key k, want = two_generations();
+	struct uuid u;
+	char name[65];
+	int r = volume_key_from_text(text, n, &k, name, &u, NULL);
+
+	if (!r)
+		EXPECT_MEM(&k, &want, sizeof(k));
+	return r;
+}
+
+TEST(former_generations_follow_the_newest)
+{
+	const struct volume_key k = two_generations();
+	char text[KEY_TEXT_MAX];
+
+	EXPECT_INT(volume_key_to_text(&k, "db1", &volume, text, sizeof(text)),
+		   strlen(known_two));
+	EXPECT_STR(text, known_two);
+	EXPECT_OK(read_two(known_two, strlen(known_two)));
+}
+
+TEST(every_change_to_a_text_of_two_generations_is_noticed)
+{
+	char text[sizeof(known_two)];
+	size_t i;
+
+	for (i = 0; i < strlen(known_two); i++) {
+		memcpy(text, known_two, sizeof(known_two));
+		text[i] = text[i] == '7' ? '1' : '7';
+		EXPECT_MSG(read_two(text, strlen(known_two)) == -EBADMSG,
+			   "character %zu (%c)", i, known_two[i]);
+		EXPECT_MSG(i + 1 == strlen(known_two) ||
+				   read_two(known_two, i) == -EBADMSG,
+			   "the first %zu characters", i);
+	}
+}
+
+TEST(generations_out_of_order_and_a_version_of_another_shape_are_refused)
+{
+	const char *first = strstr(known_two, "id 3");
+	const char *second = strstr(known_two, "id 1");
+	const char *check = strstr(known_two, "check");
+	char text[sizeof(known_two)];
+
+	(void)snprintf(text, sizeof(text), "%.*s%.*s%.*s%s",
+		       (int)(first - known_two), known_two,
+		       (int)(check - second), second, (int)(second - first),
+		       first, check);
+	EXPECT_INT(read_two(text, strlen(text)), -EBADMSG);
+	memcpy(text, known_two, sizeof(text));
+	text[strlen("understudy-key ")] = '1';
+	EXPECT_INT(read_two(text, strlen(text)), -EBADMSG);
+	memcpy(text, known, sizeof(known));
+	text[strlen("understudy-key ")] = '2';
+	EXPECT_INT(read_text(text, strlen(text), NULL), -EBADMSG);
+}
+
+TEST(a_key_of_all_generations_fits_into_a_text)
+{
+	char text[KEY_TEXT_MAX], name[65];
+	struct volume_key k, back;
+	struct uuid u;
+	int n;
+
+	ASSERT_OK(volume_key_new(rnd_system(), UINT32_MAX -
+					       VOLUME_KEY_GENERATIONS, &k));
+	while (!volume_key_rotate(&k, rnd_system()))
+		;
+	EXPECT_INT(k.n_former, VOLUME_KEY_GENERATIONS - 1);
+	n = volume_key_to_text(&k, "0123456789abcdef0123456789abcdef"
+				   "0123456789abcdef0123456789abcdef", &volume, text,
+			       sizeof(text));
+	ASSERT_TRUE(n > 0);
+	ASSERT_OK(volume_key_from_text(text, (size_t)n, &back, name, &u, NULL));
+	EXPECT_MEM(&back, &k, sizeof(k));
 }
 
 TEST(a_refused_key_is_wiped)
