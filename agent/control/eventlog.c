@@ -132,7 +132,8 @@ static void keep_due(struct eventlog *l, bool all)
 
 	while (event_merge_due(&l->merge, now, all, &r))
 		keep(l, &r);
-	if (l->failure || l->lost == l->lost_told)
+	/* Not before there is room: it would push another one out. */
+	if (l->saved + 1 < l->next || l->lost == l->lost_told)
 		return;
 	r = (struct event_record){
 		.time_wall_ns = clock_wall_ns(l->clock),
