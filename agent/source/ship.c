@@ -8,9 +8,11 @@
  *   point over its newest committed one holds.
  * - An answer that never comes, or that was pushed out of the table, means
  *   "unknown", and unknown blocks are shipped.
- * - Every point begins with a sealer of its own: fresh salt, counter from 0.
- * - Memory is bounded: one batch of units, the connection's buffer up to
- *   OUT_HIGH, a fixed number of questions.
+ * - Every point begins with a delta of its own: fresh salt, counter from 0.
+ * - Units leave in the order in which their content was staged, whatever
+ *   thread has encoded them.
+ * - Memory is bounded: the encoder's ring, one batch of units, the connection's
+ *   buffer up to OUT_HIGH, a fixed number of questions.
  *
  * Runs of zeros are joined across calls into one unit; they are flushed before
  * anything that would supersede them.
@@ -23,6 +25,7 @@
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "source/encode.h"
 #include "source/fpcache.h"
 
 #define CACHE_LOG2_SLOTS 18		/* 6 MiB, 1 GiB of hot blocks */
@@ -49,12 +52,9 @@ struct question {
 struct ship {
 	struct cut_sink sink;
 	struct link *link;
-	struct uuid volume;
-	uint64_t epoch, seq;
-	const struct volume_key *key;
-	struct comp_config compression;
-	struct rnd *rnd;
-	struct sealer *sealer;		/* of the open point; NULL before */
+	uint64_t seq;			/* of the open point */
+	struct encoder *encoder;
+	bool begun;			/* the open point has a delta */
 	struct fp_ctx *fp;
 	struct fpcache *cache;
 	struct buf batch;
@@ -86,7 +86,6 @@ static int send_batch(struct ship *s)
 	if (r)
 		return err_sys(&s->err, r, "protocol", "ship", "send units");
 	s->totals.unit_bytes += s->batch.len;
-	s->has_units = true;
 	buf_reset(&s->batch);
 	r = link_pump(s->link, 0, &s->err);
 	if (!r && dial_out(d)->len > OUT_HIGH)
@@ -94,27 +93,38 @@ static int send_batch(struct ship *s)
 	return r;
 }
 
+/* From the encoder, in order. */
+static int take_units(void *arg, const uint8_t *units, size_t n)
+{
+	struct ship *s = arg;
+
+	buf_put(&s->batch, units, n);
+	return s->batch.len >= BATCH_BYTES ? send_batch(s) : 0;
+}
+
 /* Before the first unit of a point. */
 static int begin_point(struct ship *s)
 {
+	const struct delta *d;
 	int r;
 
-	if (s->sealer)
+	if (s->begun)
 		return 0;
-	s->sealer = sealer_new(s->key, &s->volume, s->epoch, s->seq,
-			       &s->compression, s->rnd);
-	if (!s->sealer)
+	d = encoder_begin(s->encoder, s->seq);
+	if (!d)
 		return err_sys(&s->err, -ENOMEM, "no-memory", "ship",
 			       "begin point");
-	r = dial_point_begin(link_dial(s->link), sealer_delta(s->sealer));
+	s->begun = true;
+	r = dial_point_begin(link_dial(s->link), d);
 	return r ? err_sys(&s->err, r, "protocol", "ship", "begin point") : 0;
 }
 
-static int after_unit(struct ship *s, int r)
+/* What the encoder says; that of take_units has been told already. */
+static int encoded(struct ship *s, int r)
 {
-	if (r)
-		return err_sys(&s->err, r, "seal", "ship", "seal unit");
-	return s->batch.len >= BATCH_BYTES ? send_batch(s) : 0;
+	if (r && !s->err.num && r != -ECANCELED)
+		err_sys(&s->err, r, "seal", "ship", "seal units");
+	return r;
 }
 
 static int flush_zeros(struct ship *s)
@@ -127,12 +137,23 @@ static int flush_zeros(struct ship *s)
 
 		r = begin_point(s);
 		if (!r)
-			r = after_unit(s, sealer_zero(s->sealer, s->zero_first,
-						      n, &s->batch));
+			r = encoded(s, encoder_zero(s->encoder, s->zero_first,
+						    n));
+		s->has_units = true;
 		s->zero_first += n;
 		s->zero_count -= n;
 	}
 	return r;
+}
+
+/* Everything that was staged is with the connection afterwards. */
+static int flush(struct ship *s)
+{
+	int r = flush_zeros(s);
+
+	if (!r)
+		r = encoded(s, encoder_flush(s->encoder));
+	return r ? r : send_batch(s);
 }
 
 static int put_zeros(struct ship *s, uint64_t first, uint32_t count)
@@ -155,8 +176,9 @@ static int put_data(struct ship *s, uint64_t first, uint32_t count,
 	int r = begin_point(s);
 
 	if (!r)
-		r = after_unit(s, sealer_data(s->sealer, first, count, data,
-					      fps, &s->batch));
+		r = encoded(s, encoder_data(s->encoder, first, count, data,
+					    fps));
+	s->has_units = true;
 	s->totals.staged_bytes += (uint64_t)count << US_BLOCK_SHIFT;
 	return r;
 }
@@ -171,9 +193,7 @@ static int ask(struct ship *s, uint64_t first, uint32_t count)
 	/* The answers of this round must know all units of the rounds before.
 	 * (Within a round a block has one valid content only.) */
 	if (s->flush_before_ask) {
-		r = flush_zeros(s);
-		if (!r)
-			r = send_batch(s);
+		r = flush(s);
 		if (r)
 			return r;
 		s->flush_before_ask = false;
@@ -355,6 +375,23 @@ static int sink_stage(struct cut_sink *sink, uint64_t first, uint32_t count,
 
 /* ---- life ---- */
 
+static struct encoder *new_encoder(struct ship *s,
+				   const struct ship_config *cfg)
+{
+	const struct encoder_config ec = {
+		.volume = cfg->volume,
+		.epoch = cfg->epoch,
+		.key = cfg->key,
+		.compression = cfg->compression,
+		.rnd = cfg->rnd,
+		.n_threads = cfg->encode_threads,
+		.take = take_units,
+		.arg = s,
+	};
+
+	return encoder_new(&ec);
+}
+
 int ship_new(const struct ship_config *cfg, struct ship **out,
 	     struct err *err)
 {
@@ -365,15 +402,11 @@ int ship_new(const struct ship_config *cfg, struct ship **out,
 	s->sink.expect = sink_expect;
 	s->sink.stage = sink_stage;
 	s->link = cfg->link;
-	s->volume = cfg->volume;
-	s->epoch = cfg->epoch;
-	s->key = cfg->key;
-	s->compression = cfg->compression;
-	s->rnd = cfg->rnd;
 	s->fp = fp_ctx_new(cfg->key, &cfg->volume);
 	s->cache = fpcache_new(cfg->cache_log2_slots ? cfg->cache_log2_slots
 						     : CACHE_LOG2_SLOTS);
-	if (!s->fp || !s->cache) {
+	s->encoder = new_encoder(s, cfg);
+	if (!s->fp || !s->cache || !s->encoder) {
 		ship_free(s);
 		return err_sys(err, -ENOMEM, "no-memory", "ship", "start");
 	}
@@ -385,7 +418,7 @@ void ship_free(struct ship *s)
 {
 	if (!s)
 		return;
-	sealer_free(s->sealer);
+	encoder_free(s->encoder);
 	fp_ctx_free(s->fp);
 	fpcache_free(s->cache);
 	buf_free(&s->batch);
@@ -421,15 +454,13 @@ int ship_pump(struct ship *s)
 
 bool ship_point_has_units(const struct ship *s)
 {
-	return s->has_units || s->batch.len || s->zero_count;
+	return s->has_units || s->zero_count;
 }
 
 int ship_commit(struct ship *s, const struct wire_commit *c, struct err *err)
 {
-	int r = flush_zeros(s);
+	int r = flush(s);
 
-	if (!r)
-		r = send_batch(s);
 	if (!r) {
 		r = dial_commit(link_dial(s->link), c);
 		if (r)
@@ -442,8 +473,7 @@ int ship_commit(struct ship *s, const struct wire_commit *c, struct err *err)
 			err_copy(err, &s->err);
 		return r;
 	}
-	sealer_free(s->sealer);
-	s->sealer = NULL;
+	s->begun = false;
 	s->has_units = false;
 	return 0;
 }

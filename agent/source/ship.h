@@ -25,6 +25,7 @@ struct ship_config {
 	const struct volume_key *key;
 	struct comp_config compression;
 	struct rnd *rnd;
+	unsigned int encode_threads;	/* 0: none beside the caller */
 	uint32_t cache_log2_slots;	/* 0: as production; small in tests */
 };
 

@@ -24,6 +24,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "source/encode.h"
 #include "source/volume_internal.h"
 
 static void on_fps(void *arg, uint64_t first, uint32_t count,
@@ -219,6 +220,7 @@ static int open_ship(struct volume *v, struct err *err)
 		.key = &v->vs.key,
 		.compression = v->cfg.compression,
 		.rnd = v->env.rnd,
+		.encode_threads = encoder_threads(),
 	};
 	int r = ship_new(&sc, &v->ship, err);
 

@@ -107,6 +107,19 @@ struct sealer *sealer_new(const struct volume_key *key,
 void sealer_free(struct sealer *s);
 const struct delta *sealer_delta(const struct sealer *s);
 /*
+ * For several threads that seal one delta: twin has its own cipher and
+ * compressor, follow turns one to another delta (after an error it is only good
+ * to be freed). Which counters each uses is then the caller's to say with
+ * seek, before the first unit and wherever it goes on: one that is used twice
+ * breaks the seal of both units.
+ */
+struct sealer *sealer_twin(const struct sealer *of,
+			   const struct volume_key *key,
+			   const struct comp_config *comp);
+int sealer_follow(struct sealer *s, const struct sealer *of,
+		  const struct volume_key *key);
+void sealer_seek(struct sealer *s, uint64_t counter);
+/*
  * Append one unit to out: count blocks (1..UNIT_MAX_BLOCKS) of plain from
  * first, with their fingerprints; delta index 0. 0; -EINVAL (range); -ENOMEM;
  * -EOVERFLOW after 2^32 units (begin a new delta); -EIO (the library failed).

@@ -69,6 +69,33 @@ struct sealer *sealer_new(const struct volume_key *key,
 	return s->packer ? TAKE_PTR(s) : NULL;
 }
 
+struct sealer *sealer_twin(const struct sealer *of,
+			   const struct volume_key *key,
+			   const struct comp_config *comp)
+{
+	_cleanup_(sealer_freep) struct sealer *s = calloc(1, sizeof(*s));
+
+	if (!s || sealer_follow(s, of, key))
+		return NULL;
+	s->packer = packer_new(comp);
+	return s->packer ? TAKE_PTR(s) : NULL;
+}
+
+int sealer_follow(struct sealer *s, const struct sealer *of,
+		  const struct volume_key *key)
+{
+	EVP_CIPHER_CTX_free(s->cipher);
+	s->cipher = NULL;
+	s->delta = of->delta;
+	s->counter = SEALER_MAX_UNITS;	/* until it is told where to go on */
+	return set_key(s, key);
+}
+
+void sealer_seek(struct sealer *s, uint64_t counter)
+{
+	s->counter = counter;
+}
+
 void sealer_free(struct sealer *s)
 {
 	if (!s)

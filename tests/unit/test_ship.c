@@ -168,6 +168,7 @@ struct near_end {
 	struct ship *ship;
 	bool acked;
 	uint32_t cache_log2;
+	unsigned int encode_threads;
 	uint8_t device[BLOCKS][BLOCK];
 };
 
@@ -210,6 +211,7 @@ static int connect_ends(struct near_end *e, int64_t die_after)
 				  .key = &e->key,
 				  .compression = { .mode = COMP_AUTO },
 				  .rnd = rnd_system(),
+				  .encode_threads = e->encode_threads,
 				  .cache_log2_slots = e->cache_log2 };
 	struct wire_volume_open vo = { .uuid = e->volume, .epoch = 1,
 				       .size_bytes = BLOCKS * BLOCK,
@@ -353,6 +355,7 @@ TEST_WITH_TIMEOUT(what_is_committed_is_what_was_staged, 60)
 					  : 600 + (int64_t)rnd_seeded_below(
 							&e.rnd, 120000);
 
+		e.encode_threads = (unsigned int)i % 4;
 		if (!connect_ends(&e, life))
 			points += run_session(&e, need, true);
 		disconnect_ends(&e);
