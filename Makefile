@@ -324,7 +324,8 @@ DEPS := gcc make git pkg-config clang llvm clang-format cppcheck \
 	nbdkit-plugin-dev libnbd-dev libnbd-bin qemu-utils bats spin fio \
 	postgresql sqlite3 jq openssl rsync strace parted fdisk e2fsprogs \
 	xfsprogs btrfs-progs util-linux mount kmod procps iproute2 psmisc \
-	ca-certificates python3-minimal
+	ca-certificates python3-minimal python3-cryptography \
+	python3-zstandard python3-lz4 python3-xxhash gcovr
 
 # Asks dpkg first: when nothing is missing the network is not touched.
 .PHONY: deps
