@@ -108,6 +108,7 @@ everything()
 		mixed 0 100
 		zero 1 2
 		commit second-epoch
+		rotate
 		close
 		size 8388608
 		open
@@ -117,7 +118,7 @@ everything()
 	SCENARIO
 }
 
-@test "the reader agrees about every codec, zeros, superseding, segments, epochs" {
+@test "the reader agrees about codecs, zeros, superseding, segments, epochs, key generations" {
 	local word
 
 	made_and_agree all < <(everything)

@@ -15,10 +15,10 @@ import restore_point as reader
 
 
 def content(directory, word):
-    uid, number, key = reader.read_key(directory + "/key")
+    uid, keys = reader.read_key(directory + "/key")
     volume = reader.Volume(directory + "/store", uid)
     point, out = volume.find(word), io.BytesIO()
-    reader.restore(volume, point, reader.Opener(volume, number, key), out)
+    reader.restore(volume, point, reader.Opener(volume, keys), out)
     return out.getvalue().ljust(point.size, b"\0")
 
 

@@ -52,15 +52,20 @@ def text(field):
 
 def read_key(path):                                             # section 6
     lines = [line.split() for line in open(path) if line.strip()]
-    words = [line[0].lower() for line in lines]
-    need(words == ["understudy-key", "name", "uuid", "id", "key", "check"] and
-         lines[0][1:] == ["1"], "not an exported key")
-    name, uid, number, key, check = ["".join(l[1:]) for l in lines[1:]]
-    key = bytes.fromhex(key)
-    said = "understudy-key 1\nname %s\nuuid %s\nid %s\nkey %s\n" % (
-        name, uid.lower(), number, key.hex(" ", 4))
-    need(sha(said.encode())[:8].hex() == check.lower(), "the key is mistyped")
-    return uuid.UUID(uid).bytes, int(number), key
+    words, values = zip(*((l[0].lower(), "".join(l[1:])) for l in lines))
+    former = len(words) // 2 - 3
+    need(words == ("understudy-key", "name", "uuid") + ("id", "key") *
+         (1 + former) + ("check",) and values[0] == "12"[former > 0],
+         "not an exported key")
+    keys = {int(number): bytes.fromhex(key)
+            for number, key in zip(values[3:-1:2], values[4:-1:2])}
+    said = "understudy-key %s\nname %s\nuuid %s\n" % (
+        values[0], values[1], values[2].lower())
+    said += "".join("id %d\nkey %s\n" % (n, keys[n].hex(" ", 4))
+                    for n in sorted(keys, reverse=True))
+    need(sha(said.encode())[:8].hex() == values[-1].lower(),
+         "the key is mistyped")
+    return uuid.UUID(values[2]).bytes, keys
 
 
 class Segment:                                                  # sections 3, 4
@@ -214,18 +219,18 @@ class Volume:                                                   # section 10
 
 
 class Opener:                                                   # sections 5, 6
-    def __init__(self, volume, number, key):
-        self.volume, self.number, self.key, self.aead = volume, number, key, {}
+    def __init__(self, volume, keys):
+        self.volume, self.keys, self.aead = volume, keys, {}
         self.units = collections.Counter()
-        self.fp_key = hkdf(key, None, b"understudy 1 fingerprint key\0" +
-                           volume.uid)
+        self.fp_key = hkdf(keys[min(keys)], None,
+                           b"understudy 1 fingerprint key\0" + volume.uid)
 
     def cipher(self, delta):
         if delta not in self.aead:
-            need(delta[:16] == self.volume.uid and
-                 delta[32:36] == struct.pack("<I", self.number) and
-                 len(delta) == 84, "sealed with another key")
-            key = hkdf(self.key, delta[36:68],
+            key = self.keys.get(*struct.unpack("<I", delta[32:36]))
+            need(delta[:16] == self.volume.uid and key,
+                 "sealed with another key")
+            key = hkdf(key, delta[36:68],
                        b"understudy 1 delta key\0" + delta[:36])
             need(mac(key, b"understudy 1 delta commitment\0") == delta[68:],
                  "sealed with another key")
@@ -306,13 +311,13 @@ def restore(volume, point, opener, out):                        # section 9
 
 
 def main(store, key_file, word=None, image=None):
-    uid, number, key = read_key(key_file)
+    uid, keys = read_key(key_file)
     volume = Volume(store, uid)
     if not image:
         for p in volume.points if word is None else [volume.find(word)]:
             print(p.ordinal, p.epoch, p.seq, p.size, p.head.hex(), p.label)
         return
-    point, opener = volume.find(word), Opener(volume, number, key)
+    point, opener = volume.find(word), Opener(volume, keys)
     with open(image + ".part", "wb") as out:
         restore(volume, point, opener, out)
     os.rename(image + ".part", image)

@@ -3,7 +3,8 @@
  *	makestore DIR [SEED] <SCENARIO
  *
  * makes a store of one volume, web1/db1, as a scenario says: DIR/store, the
- * exported key DIR/key, and of every point the image that it should be,
+ * exported key DIR/key, what a source would have in its state directory,
+ * DIR/state, and of every point the image that it should be,
  * DIR/EPOCH-SEQ.img. The images come from the scenario, not from the store.
  * Key, names and contents follow from SEED, so that a scenario can be played
  * again. One command a line; # begins a comment:
@@ -12,7 +13,9 @@
  *	segment BYTES		segments are rolled at this size
  *	open			a replica starts, a source connects
  *	close			both end; what is staged stays as it is
- *	epoch N			the same from the next open on
+ *	tear			while closed: half a record at the log's end
+ *	epoch N			from the next open on
+ *	rotate			the key gets another generation
  *	begin CODEC		a delta: auto, none, lz4 or zstd
  *	noise FIRST COUNT	blocks that nothing can compress
  *	text FIRST COUNT	that can be
@@ -32,7 +35,9 @@
 
 #include "base/bytes.h"
 #include "control/key_fd.h"
+#include "source/volstate.h"
 #include "store/store.h"
+#include "storelab.h"
 #include "wire/seal.h"
 
 #define IMAGE_MAX (UINT64_C(64) << 20)
@@ -46,7 +51,7 @@ struct maker {
 	int64_t now_ns;
 	uint64_t segment_bytes;
 	struct store_volume_spec spec;
-	struct volume_key key;
+	struct volstate state;
 	struct fp_ctx *fps;
 	struct store *store;
 	struct store_writer *writer;
@@ -98,14 +103,61 @@ static int create(const struct maker *m, const char *name)
 	return fd;
 }
 
-static void make_key(struct maker *m)
+static void write_key(const struct maker *m, int fd)
 {
 	struct err err = ERR_INIT;
-	int fd = create(m, "key");
 
-	must(volume_key_new(&m->rnd.rnd, 1, &m->key) == 0, "key", NULL);
-	must(key_fd_write(fd, &m->key, m->spec.name, &m->spec.uuid, &err) == 0,
-	     "key", &err);
+	must(key_fd_write(fd, &m->state.key, m->spec.name, &m->spec.uuid,
+			  &err) == 0, "key", &err);
+	(void)close(fd);
+}
+
+static void open_state(struct maker *m)
+{
+	struct err err = ERR_INIT;
+	char path[512];
+
+	(void)snprintf(path, sizeof(path), "%s/state", m->dir);
+	must(mkdir(path, 0700) == 0, path, NULL);
+	must(volstate_open(io_posix(), &m->rnd.rnd, path, m->spec.name,
+			   &m->state, &err) == 0, path, &err);
+	m->spec.uuid = m->state.uuid;
+	m->spec.epoch = m->state.epoch;
+}
+
+static void rotate(struct maker *m)
+{
+	char path[700];
+	int fd;
+
+	must(volume_key_rotate(&m->state.key, &m->rnd.rnd) == 0, "rotate",
+	     NULL);
+	(void)snprintf(path, sizeof(path), "%s/key", m->state.dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	must(fd >= 0, path, NULL);
+	write_key(m, fd);
+}
+
+static void set_epoch(struct maker *m, uint64_t epoch)
+{
+	struct err err = ERR_INIT;
+
+	m->state.epoch = epoch;
+	must(volstate_save(&m->state, &m->state.sw, &err) == 0, "epoch", &err);
+	m->spec.epoch = epoch;
+}
+
+static void tear(const struct maker *m)
+{
+	char store[512], path[256];
+	ssize_t n;
+	int fd;
+
+	(void)snprintf(store, sizeof(store), "%s/store", m->dir);
+	(void)lab_segment(store, 0, path);
+	fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	n = write(fd, "URec, and then no more", 22);
+	must(fd >= 0 && n == 22 && !m->writer, "tear", NULL);
 	(void)close(fd);
 }
 
@@ -163,7 +215,7 @@ static void begin(struct maker *m, const char *codec)
 	else
 		must(!strcmp(codec, "auto"), codec, NULL);
 	sealer_free(m->sealer);
-	m->sealer = sealer_new(&m->key, &m->spec.uuid, m->spec.epoch,
+	m->sealer = sealer_new(&m->state.key, &m->spec.uuid, m->spec.epoch,
 			       m->seq + 1, &comp, &m->rnd.rnd);
 	must(m->sealer != NULL, "begin", NULL);
 	must(store_writer_begin(m->writer, sealer_delta(m->sealer), &m->delta,
@@ -258,12 +310,17 @@ static void commit(struct maker *m, const char *label)
 		.flip_wall_ns = tick(&m->clock),
 		.size_bytes = m->spec.size_bytes,
 	};
+	struct acked acked = { .valid = true, .epoch = meta.epoch,
+			       .seq = meta.seq,
+			       .flip_wall_ns = meta.flip_wall_ns };
 	struct err err = ERR_INIT;
 	struct point_info info;
 
 	(void)snprintf(meta.label, sizeof(meta.label), "%s", label);
 	must(store_writer_commit(m->writer, &meta, &m->head, &info, &err) == 0,
 	     "commit", &err);
+	memcpy(acked.head.b, info.head.b, sizeof(acked.head.b));
+	must(volstate_save_acked(&m->state, &acked, &err) == 0, "state", &err);
 	m->head = info.head;
 	m->seq = meta.seq;
 	memcpy(m->committed, m->image, IMAGE_MAX);
@@ -299,7 +356,11 @@ static bool set(struct maker *m, const struct command *c)
 	else if (is(c, "segment"))
 		m->segment_bytes = c->arg[0];
 	else if (is(c, "epoch"))
-		m->spec.epoch = c->arg[0];
+		set_epoch(m, c->arg[0]);
+	else if (is(c, "rotate"))
+		rotate(m);
+	else if (is(c, "tear"))
+		tear(m);
 	else if (is(c, "open"))
 		open_store(m);
 	else
@@ -357,20 +418,19 @@ int main(int argc, char **argv)
 	must(mkdir(m.dir, 0700) == 0 || access(m.dir, W_OK) == 0, m.dir, NULL);
 	rnd_seeded_init(&m.rnd, seed);
 	rnd_seeded_init(&m.content, seed + 1);
-	must(uuid_new(&m.rnd.rnd, &m.spec.uuid) == 0, "uuid", NULL);
 	m.spec.source = "web1";
 	m.spec.name = "db1";
-	m.spec.epoch = 1;
-	make_key(&m);
-	m.fps = fp_ctx_new(&m.key, &m.spec.uuid);
+	open_state(&m);
+	m.fps = fp_ctx_new(&m.state.key, &m.spec.uuid);
 	m.image = calloc(2, IMAGE_MAX);
 	must(m.fps && m.image, "memory", NULL);
 	m.committed = m.image + IMAGE_MAX;
 	play(&m, stdin);
 	close_store(&m);
+	write_key(&m, create(&m, "key"));
+	volstate_close(&m.state);
 	sealer_free(m.sealer);
 	fp_ctx_free(m.fps);
-	volume_key_wipe(&m.key);
 	buf_free(&m.units);
 	free(m.image);
 	return 0;
