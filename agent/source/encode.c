@@ -5,7 +5,7 @@
  *
  *   head ......... next ......... tail
  *   encoded or     waiting for    being filled by the owner
- *   being encoded  a lane
+ *   being encoded  a thread
  *
  * Invariants:
  * - Jobs are taken from the head only, so units come out as they went in.
@@ -13,6 +13,9 @@
  *   all lanes seal under the same delta.
  * - A lane touches a job between hand_over() and done, the owner before and
  *   after.
+ * - The owner never waits while there is a job that no lane has begun: it
+ *   encodes that one itself, so that a processor that others keep busy does not
+ *   make two threads slower than one.
  * - After the first failure nothing is taken any more: what would follow could
  *   stand on units that never left.
  */
@@ -27,7 +30,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 
-#define JOBS 16U			/* a power of two */
+#define JOBS 32U			/* a power of two */
 #define JOB_UNITS 32U
 
 
@@ -59,8 +62,7 @@ struct lane {
 
 struct encoder {
 	struct encoder_config cfg;
-	struct sealer *leader;		/* of the delta in force; seals nothing
-					 * itself when there are threads */
+	struct sealer *leader;		/* of the delta in force; the owner's */
 	uint64_t delta_turn, counter;
 	uint64_t head, tail;		/* owner's; job i is jobs[i % JOBS] */
 	struct job *filling;		/* that at tail - 1, or NULL */
@@ -182,12 +184,30 @@ static bool head_is_done(struct encoder *e)
 	return job_at(e, e->head)->done;
 }
 
+static void encode_here(struct encoder *e, struct job *j)
+{
+	sealer_seek(e->leader, j->counter);
+	j->result = encode_units(e->leader, j);
+}
+
+/* Helps meanwhile. */
 static void wait_for_head(struct encoder *e)
 {
 	LOCK_SCOPE(&e->lock);
 
-	while (!job_at(e, e->head)->done)
-		pthread_cond_wait(&e->lane_done, &e->lock);
+	while (!job_at(e, e->head)->done) {
+		struct job *j;
+
+		if (e->next == e->end) {
+			pthread_cond_wait(&e->lane_done, &e->lock);
+			continue;
+		}
+		j = job_at(e, e->next++);
+		pthread_mutex_unlock(&e->lock);
+		encode_here(e, j);
+		pthread_mutex_lock(&e->lock);
+		j->done = true;
+	}
 }
 
 /* The job at the head is done. */
@@ -240,8 +260,7 @@ static int submit(struct encoder *e)
 		hand_over(e);
 		return collect(e, false);
 	}
-	sealer_seek(e->leader, j->counter);
-	j->result = encode_units(e->leader, j);
+	encode_here(e, j);
 	j->done = true;
 	return collect(e, false);
 }

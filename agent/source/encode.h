@@ -13,7 +13,7 @@
  * order in which they were put: a later unit of a block supersedes an earlier
  * one. One owner thread calls everything here, and take() is called in it.
  *
- * Memory is bounded: ENCODE_JOBS pieces of 64 KiB and what comes of them.
+ * Memory is bounded: 32 pieces of 64 KiB and what comes of them.
  */
 struct encoder;
 
