@@ -58,7 +58,8 @@ endif
 # ---- flags ----
 
 PKGS := libbpf liburing libnl-3.0 libnl-genl-3.0 openssl libzstd liblz4 \
-	libxxhash sqlite3 jansson inih smartcols libmicrohttpd mount blkid
+	libxxhash sqlite3 jansson inih smartcols libmicrohttpd mount blkid \
+	libcap-ng
 
 # Asked for when the first recipe needs it, not when this file is read: the
 # packages may be installed by the same run of make.
@@ -320,8 +321,8 @@ DEPS := gcc make git pkg-config clang llvm clang-format cppcheck \
 	shellcheck libclang-rt-dev bpftool libbpf-dev liburing-dev libnl-3-dev \
 	libnl-genl-3-dev libssl-dev libzstd-dev liblz4-dev libxxhash-dev \
 	libsqlite3-dev libjansson-dev libinih-dev libsmartcols-dev \
-	libmicrohttpd-dev libmount-dev libblkid-dev libc6-dev nbdkit \
-	nbdkit-plugin-dev libnbd-dev libnbd-bin qemu-utils bats spin fio \
+	libmicrohttpd-dev libmount-dev libblkid-dev libcap-ng-dev libc6-dev \
+	nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin qemu-utils bats spin fio \
 	postgresql sqlite3 jq openssl rsync strace parted fdisk e2fsprogs \
 	xfsprogs btrfs-progs util-linux mount kmod procps iproute2 psmisc \
 	ca-certificates python3-minimal python3-cryptography \

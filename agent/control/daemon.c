@@ -23,6 +23,7 @@
 #include "base/rnd.h"
 #include "control/departures.h"
 #include "control/handlers.h"
+#include "control/privileges.h"
 #include "source/blkdev.h"
 
 #define CALLS_TIMEOUT_NS (10 * NSEC_PER_SEC)
@@ -349,6 +350,8 @@ static int check_fixed(const struct config *old, const struct config *new,
 	else if (new->has_store &&
 		 strcmp(old->store.listen, new->store.listen) != 0)
 		what = "listen";
+	else if (new->n_volumes && !privileges_can_track())
+		what = "a replica that shall be a source too";
 	if (!what)
 		return 0;
 	err_set(err, -EBUSY, "needs-restart", "configuration",

@@ -27,6 +27,7 @@
 #include "control/config.h"
 #include "control/ctlproto.h"
 #include "control/daemon.h"
+#include "control/privileges.h"
 #include "control/sdnotify.h"
 #include "control/state.h"
 #include "control/version.h"
@@ -157,17 +158,13 @@ static int untrack(const char *path)
 static void secure_process(void)
 {
 	const struct rlimit no_core = { 0, 0 };
-	struct rlimit files;
 
 	(void)umask(077);
 	if (setrlimit(RLIMIT_CORE, &no_core) < 0)
 		log_warn("core dumps cannot be switched off");
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		log_warn("the process cannot be made undumpable");
-	if (!getrlimit(RLIMIT_NOFILE, &files)) {
-		files.rlim_cur = files.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &files);
-	}
+	privileges_raise_limits();
 	(void)signal(SIGPIPE, SIG_IGN);
 }
 
@@ -301,6 +298,12 @@ static void serve(struct daemon *d, const char *config, int signal_fd)
 	}
 }
 
+/* May it come to track a device, now or after a reload? */
+static bool config_is_source(const struct config *c)
+{
+	return c->n_volumes || c->n_replicas || !c->has_store;
+}
+
 static int start(const char *path, struct state *st, struct daemon **out,
 		 struct err *err)
 {
@@ -309,6 +312,9 @@ static int start(const char *path, struct state *st, struct daemon **out,
 	int ret;
 
 	ret = config_load(path, &c, err);
+	/* Before there is a thread: later ones are born with what is left. */
+	if (!ret)
+		ret = privileges_drop(config_is_source(c), err);
 	if (!ret)
 		ret = state_open(c->daemon.state, st, err);
 	if (ret < 0)

@@ -3,7 +3,8 @@
  * Opening a block device by its number. Names in /dev are suggestions: what
  * was opened is compared with the number before anyone uses it. Where /dev has
  * no node (a container, an initramfs without devtmpfs), one is made in a
- * directory that only root can enter, opened, and removed again.
+ * directory that only root can enter, opened, and removed again; a daemon that
+ * may not make one has a helper that may.
  *
  * A crash in between leaves an empty directory ".understudy-XXXXXX" or one
  * with a node in it, which nothing uses.
@@ -20,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "source/blkdev_sysfs.h"
+#include "source/tracker_helper.h"
 
 static int open_checked(const char *path, struct devno no, int flags)
 {
@@ -92,8 +94,11 @@ int blkdev_open_node(const struct blkdev_roots *roots, struct devno no,
 	for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		fd = open_private(places[i], no, flags);
 		/* A file system mounted nodev or read-only: the next place. */
-		if (fd != -EACCES && fd != -EROFS && fd != -ENOENT)
+		if (fd != -EACCES && fd != -EROFS && fd != -ENOENT &&
+		    fd != -EPERM)
 			return fd;
 	}
+	if (fd == -EPERM && tracker_helper_is_there())
+		return tracker_helper_open_disk(no, name, flags);
 	return fd;
 }

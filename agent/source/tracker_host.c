@@ -29,6 +29,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "source/tracker_helper.h"
 #include "source/tracker_host_internal.h"
 #include "source/tracker_pins.h"
 
@@ -51,6 +52,11 @@ static int print_libbpf(enum libbpf_print_level level, const char *fmt,
 		line[n - 1] = '\0';
 	log_debug("libbpf: %s", line);
 	return 0;
+}
+
+static const char *bpffs_of(const struct tracker_host_config *cfg)
+{
+	return cfg->bpffs ? cfg->bpffs : DEFAULT_BPFFS;
 }
 
 static void *map_memory(int fd, size_t bytes)
@@ -150,6 +156,29 @@ static void hook_drop(struct hook *k)
 	k->link_fd = k->prog_fd = -1;
 }
 
+/*
+ * A program lies beside its link, because a descriptor of it tells what it has
+ * missed, and to get one from the link takes CAP_SYS_ADMIN.
+ */
+static const char *program_pin(const char *pin)
+{
+	return strcmp(pin, "link_issue") ? "prog_complete" : "prog_issue";
+}
+
+static int program_of(struct tracker_host *h, const char *pin, uint32_t id)
+{
+	_cleanup_close_ int fd = pins_get(h->dir, program_pin(pin));
+	int r;
+
+	if (fd >= 0 && prog_id(fd, NULL, NULL) == id)
+		return TAKE_FD(fd);
+	r = bpf_prog_get_fd_by_id(id);
+	if (r < 0)
+		return -errno;
+	(void)pins_put(h->dir, program_pin(pin), r);
+	return r;
+}
+
 /* The link an earlier process pinned, when it is the one info speaks of. */
 static int hook_find_old(struct tracker_host *h, struct hook *old,
 			 const char *pin, uint32_t link_id, uint32_t prog)
@@ -164,9 +193,9 @@ static int hook_find_old(struct tracker_host *h, struct hook *old,
 		hook_drop(old);
 		return -ESTALE;
 	}
-	old->prog_fd = bpf_prog_get_fd_by_id(prog_now);
+	old->prog_fd = program_of(h, pin, prog_now);
 	if (old->prog_fd < 0) {
-		int r = -errno;
+		int r = old->prog_fd;
 
 		hook_drop(old);
 		return r;
@@ -189,7 +218,9 @@ static int hook_attach(struct tracker_host *h, struct hook *k,
 	(void)bpf_link__destroy(link);
 	if (k->link_fd < 0 || k->prog_fd < 0)
 		return err_sys(err, -EMFILE, "bpf-attach", pin, "keep link");
-	r = pins_put(h->dir, pin, k->link_fd);
+	r = pins_put(h->dir, program_pin(pin), k->prog_fd);
+	if (!r)
+		r = pins_put(h->dir, pin, k->link_fd);
 	if (r)
 		return err_sys(err, r, "bpf-pin", pin, "pin link");
 	return 0;
@@ -270,7 +301,7 @@ static int write_info(struct tracker_host *h, struct err *err)
 	if (!r)
 		r = link_ids(h->complete.link_fd, &info.complete_link_id,
 			     &info.complete_prog_id);
-	if (!r && bpf_map_update_elem(h->info_fd, &zero, &info, BPF_ANY))
+	if (!r && bpf_map_update_elem(h->fds.info, &zero, &info, BPF_ANY))
 		r = -errno;
 	if (r)
 		return err_sys(err, r, "bpf-pin", h->dir, "write info");
@@ -285,7 +316,7 @@ static int attach_all(struct tracker_host *h, struct err *err)
 	uint32_t i;
 
 	memset(&info, 0, sizeof(info));
-	r = read_info(h->info_fd, &info);
+	r = read_info(h->fds.info, &info);
 	if (!r && info.layout == US_TRACKER_LAYOUT) {
 		r_issue = hook_find_old(h, &old_issue, "link_issue",
 					info.issue_link_id,
@@ -320,20 +351,13 @@ static int map_tables(struct tracker_host *h, struct err *err)
 	h->counters_bytes =
 		host_page_align(sizeof(*h->counters) * US_MAX_VOLUMES);
 	h->seen_bytes = host_page_align(sizeof(*h->seen) * US_MAX_VOLUMES);
-	h->volumes = map_memory(bpf_map__fd(h->skel->maps.volumes),
-				h->volumes_bytes);
-	h->groups = map_memory(bpf_map__fd(h->skel->maps.groups),
-			       h->groups_bytes);
-	h->counters = map_memory(bpf_map__fd(h->skel->maps.counters),
-				 h->counters_bytes);
-	h->seen = map_memory(bpf_map__fd(h->skel->maps.seen), h->seen_bytes);
+	h->volumes = map_memory(h->fds.volumes, h->volumes_bytes);
+	h->groups = map_memory(h->fds.groups, h->groups_bytes);
+	h->counters = map_memory(h->fds.counters, h->counters_bytes);
+	h->seen = map_memory(h->fds.seen, h->seen_bytes);
 	if (!h->volumes || !h->groups || !h->counters || !h->seen)
 		return err_sys(err, -ENOMEM, "no-memory", h->dir,
 			       "map tracker tables");
-	h->disks_fd = bpf_map__fd(h->skel->maps.disks);
-	h->pages_fd = bpf_map__fd(h->skel->maps.pages);
-	h->info_fd = bpf_map__fd(h->skel->maps.info);
-	h->stats_fd = bpf_map__fd(h->skel->maps.stats);
 	return 0;
 }
 
@@ -357,24 +381,26 @@ static int load(struct tracker_host *h, const struct tracker_host_config *cfg,
 		err_sys(err, r, "bpf-load", h->dir, "load tracker programs");
 		return err_remedy(err, "run `understudyctl doctor`");
 	}
-	return map_tables(h, err);
+	h->fds = (struct host_fds){
+		.disks = bpf_map__fd(h->skel->maps.disks),
+		.volumes = bpf_map__fd(h->skel->maps.volumes),
+		.groups = bpf_map__fd(h->skel->maps.groups),
+		.counters = bpf_map__fd(h->skel->maps.counters),
+		.stats = bpf_map__fd(h->skel->maps.stats),
+		.seen = bpf_map__fd(h->skel->maps.seen),
+		.info = bpf_map__fd(h->skel->maps.info),
+		.pages = bpf_map__fd(h->skel->maps.pages),
+	};
+	return 0;
 }
 
-int tracker_host_open(const struct tracker_host_config *cfg,
-		      struct tracker_host **out, struct err *err)
+/* All that takes capabilities. */
+static int open_here(struct tracker_host *h,
+		     const struct tracker_host_config *cfg, struct err *err)
 {
-	const char *bpffs = cfg->bpffs ? cfg->bpffs : DEFAULT_BPFFS;
-	struct tracker_host *h = calloc(1, sizeof(*h));
+	const char *bpffs = bpffs_of(cfg);
 	int r;
 
-	if (!h)
-		return err_sys(err, -ENOMEM, "no-memory", "tracker", "start");
-	pthread_mutex_init(&h->lock, NULL);
-	h->node = cfg->node;
-	h->issue = h->complete = (struct hook){ -1, -1 };
-	(void)snprintf(h->state_dir, sizeof(h->state_dir), "%s",
-		       cfg->state_dir);
-	pins_dir(bpffs, &cfg->node, h->dir);
 	r = pins_mount(bpffs, err);
 	if (!r)
 		r = drop_foreign_layout(h, err);
@@ -383,13 +409,54 @@ int tracker_host_open(const struct tracker_host_config *cfg,
 	if (!r)
 		r = load(h, cfg, err);
 	if (!r)
-		r = attach_all(h, err);
+		r = map_tables(h, err);
+	return r ? r : attach_all(h, err);
+}
+
+int tracker_host_prepare(struct err *err)
+{
+	return pins_mount(DEFAULT_BPFFS, err);
+}
+
+int tracker_host_open(const struct tracker_host_config *cfg,
+		      struct tracker_host **out, struct err *err)
+{
+	struct tracker_host *h = calloc(1, sizeof(*h));
+	int r;
+
+	if (!h)
+		return err_sys(err, -ENOMEM, "no-memory", "tracker", "start");
+	pthread_mutex_init(&h->lock, NULL);
+	h->node = cfg->node;
+	h->issue = h->complete = (struct hook){ -1, -1 };
+	h->fds = (struct host_fds){ -1, -1, -1, -1, -1, -1, -1, -1 };
+	(void)snprintf(h->state_dir, sizeof(h->state_dir), "%s",
+		       cfg->state_dir);
+	pins_dir(bpffs_of(cfg), &cfg->node, h->dir);
+	if (tracker_helper_is_there()) {
+		r = host_open_pinned(h, cfg, err);
+		if (!r)
+			r = map_tables(h, err);
+	} else {
+		r = open_here(h, cfg, err);
+	}
 	if (r) {
 		tracker_host_close(h, false);
 		return r;
 	}
 	*out = h;
 	return 0;
+}
+
+static void close_fds(const struct host_fds *f)
+{
+	const int all[] = { f->disks, f->volumes, f->groups, f->counters,
+			    f->stats, f->seen, f->info, f->pages };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i] >= 0)
+			close(all[i]);
 }
 
 void tracker_host_close(struct tracker_host *h, bool untrack)
@@ -410,6 +477,8 @@ void tracker_host_close(struct tracker_host *h, bool untrack)
 		munmap(h->seen, h->seen_bytes);
 	hook_drop(&h->issue);
 	hook_drop(&h->complete);
+	if (h->owns_fds)
+		close_fds(&h->fds);
 	tracker_bpf__destroy(h->skel);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
@@ -456,6 +525,9 @@ int tracker_host_attach_complete(struct tracker_host *h, struct err *err)
 	unsigned int i;
 	int r;
 
+	if (!h->skel)
+		return err_set(err, -EOPNOTSUPP, "bpf-attach", h->dir,
+			       "programs are attached by the helper");
 	r = hook_attach(h, &h->complete, h->skel->progs.on_complete,
 			"link_complete", err);
 	if (r)

@@ -27,6 +27,8 @@ struct tracker_host_config {
 	uint32_t window_turns;		/* makes the race of a flip wider */
 };
 
+/* Mounts bpffs when it is absent: for a process that will soon not be able to. */
+int tracker_host_prepare(struct err *err);
 /* Loads and attaches, or adopts what an earlier process left pinned; mounts
  * bpffs when it is absent. */
 int tracker_host_open(const struct tracker_host_config *cfg,

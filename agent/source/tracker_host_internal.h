@@ -18,15 +18,21 @@ struct hook {
 	int prog_fd;
 };
 
+/* The maps that all volumes share. */
+struct host_fds {
+	int disks, volumes, groups, counters, stats, seen, info, pages;
+};
+
 struct tracker_host {
 	pthread_mutex_t lock;		/* everything below */
 	struct uuid node;
 	char state_dir[US_INFO_PATH];
 	char dir[PINS_PATH_MAX];
-	struct tracker_bpf *skel;
+	struct tracker_bpf *skel;	/* NULL: a helper has it */
 	struct hook issue, complete;
 	bool replaced;			/* a program was exchanged at start */
-	int disks_fd, pages_fd, info_fd, stats_fd;	/* of the skeleton */
+	struct host_fds fds;		/* the skeleton's, or our own */
+	bool owns_fds;
 	struct us_volume *volumes;	/* shared memory, US_MAX_VOLUMES each */
 	struct us_group *groups;
 	struct us_counters *counters;
@@ -35,6 +41,13 @@ struct tracker_host {
 };
 
 size_t host_page_align(size_t n);
+/* Opens what a helper pins; what was opened is closed with the host. */
+struct tracker_host_config;
+int host_open_pinned(struct tracker_host *h,
+		     const struct tracker_host_config *cfg, struct err *err);
+/* The two maps of a volume's words, of so many pages. */
+int host_words_maps(uint32_t n_pages, uint32_t n_pending, int *pages_fd,
+		    int *pending_fd, struct err *err);
 /* No more tracked, pins gone; nothing when it is not in use. */
 void host_drop_entry(struct tracker_host *h, uint32_t index);
 int host_examine(struct tracker_host *h, uint64_t *issue_misses,

@@ -28,6 +28,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "source/tracker_host.h"
+#include "source/tracker_helper.h"
 #include "source/tracker_host_internal.h"
 #include "source/tracker_words.h"
 
@@ -142,7 +143,7 @@ static int disk_remove(struct tracker_host *h, uint64_t key, uint32_t index)
 	struct us_disk d;
 	uint32_t i;
 
-	if (bpf_map_lookup_elem(h->disks_fd, &key, &d))
+	if (bpf_map_lookup_elem(h->fds.disks, &key, &d))
 		return 0;
 	for (i = 0; i < d.n_volumes && d.volume[i] != index; i++)
 		;
@@ -150,9 +151,9 @@ static int disk_remove(struct tracker_host *h, uint64_t key, uint32_t index)
 		return 0;
 	d.volume[i] = d.volume[--d.n_volumes];
 	if (d.n_volumes)
-		return bpf_map_update_elem(h->disks_fd, &key, &d, BPF_ANY)
+		return bpf_map_update_elem(h->fds.disks, &key, &d, BPF_ANY)
 			       ? -errno : 0;
-	return bpf_map_delete_elem(h->disks_fd, &key) ? -errno : 0;
+	return bpf_map_delete_elem(h->fds.disks, &key) ? -errno : 0;
 }
 
 static int disk_add(struct tracker_host *h, const struct us_volume *v,
@@ -160,7 +161,7 @@ static int disk_add(struct tracker_host *h, const struct us_volume *v,
 {
 	struct us_disk d;
 
-	if (bpf_map_lookup_elem(h->disks_fd, &v->disk_key, &d))
+	if (bpf_map_lookup_elem(h->fds.disks, &v->disk_key, &d))
 		memset(&d, 0, sizeof(d));
 	/* Volumes of a former disk under this number are dead already; their
 	 * owners see it by the sequence number of the disk. */
@@ -170,7 +171,7 @@ static int disk_add(struct tracker_host *h, const struct us_volume *v,
 		return -ENOSPC;
 	d.diskseq = v->diskseq;
 	d.volume[d.n_volumes++] = index;
-	return bpf_map_update_elem(h->disks_fd, &v->disk_key, &d, BPF_ANY)
+	return bpf_map_update_elem(h->fds.disks, &v->disk_key, &d, BPF_ANY)
 		       ? -errno : 0;
 }
 
@@ -181,7 +182,7 @@ static bool disk_names(struct tracker_host *h, uint32_t index)
 	struct us_disk d;
 	uint32_t i;
 
-	if (bpf_map_lookup_elem(h->disks_fd, &v->disk_key, &d) ||
+	if (bpf_map_lookup_elem(h->fds.disks, &v->disk_key, &d) ||
 	    d.diskseq != v->diskseq)
 		return false;
 	for (i = 0; i < d.n_volumes; i++)
@@ -200,7 +201,7 @@ static void entry_drop(struct tracker_host *h, uint32_t index)
 
 	(void)disk_remove(h, v->disk_key, index);
 	v->used = 0;
-	(void)bpf_map_delete_elem(h->pages_fd, &index);
+	(void)bpf_map_delete_elem(h->fds.pages, &index);
 	memcpy(u.b, v->uuid, sizeof(u.b));
 	uuid_format(&u, text);
 	(void)snprintf(name, sizeof(name), "pages-%s", text);
@@ -242,28 +243,44 @@ static int words_map(const char *name, uint32_t flags, uint32_t n_pages)
 	return fd < 0 ? -errno : fd;
 }
 
-static int create_maps(struct volume_tracker *vt, const struct us_volume *v,
-		       int *pages_fd, int *pending_fd)
+int host_words_maps(uint32_t n_pages, uint32_t n_pending, int *pages_fd,
+		    int *pending_fd, struct err *err)
+{
+	_cleanup_close_ int pages = -1;
+	int pending;
+
+	if (tracker_helper_is_there())
+		return tracker_helper_maps(n_pages, n_pending, pages_fd,
+					   pending_fd, err);
+	pages = words_map("us_pages", BPF_F_MMAPABLE | BPF_F_INNER_MAP,
+			  n_pages);
+	if (pages < 0)
+		return pages;
+	pending = words_map("us_pending", BPF_F_MMAPABLE, n_pending);
+	if (pending < 0)
+		return pending;
+	*pages_fd = TAKE_FD(pages);
+	*pending_fd = pending;
+	return 0;
+}
+
+static int create_maps(struct volume_tracker *vt, int *pages_fd,
+		       int *pending_fd, struct err *err)
 {
 	char pages[64], pending[64];
 	int r;
 
 	names_of(&vt->volume, pages, pending);
-	*pages_fd = words_map("us_pages", BPF_F_MMAPABLE | BPF_F_INNER_MAP,
-			      (uint32_t)(vt->pages_bytes / US_PAGE_BYTES));
-	if (*pages_fd < 0)
-		return *pages_fd;
-	*pending_fd = words_map("us_pending", BPF_F_MMAPABLE,
-				(uint32_t)(vt->pending_bytes / US_PAGE_BYTES));
-	if (*pending_fd < 0)
-		return *pending_fd;
-	r = pins_put(vt->h->dir, pages, *pages_fd);
+	r = host_words_maps((uint32_t)(vt->pages_bytes / US_PAGE_BYTES),
+			    (uint32_t)(vt->pending_bytes / US_PAGE_BYTES),
+			    pages_fd, pending_fd, err);
+	if (!r)
+		r = pins_put(vt->h->dir, pages, *pages_fd);
 	if (!r)
 		r = pins_put(vt->h->dir, pending, *pending_fd);
-	if (!r && bpf_map_update_elem(vt->h->pages_fd, &vt->index, pages_fd,
+	if (!r && bpf_map_update_elem(vt->h->fds.pages, &vt->index, pages_fd,
 				      BPF_ANY))
 		r = -errno;
-	(void)v;
 	return r;
 }
 
@@ -303,7 +320,8 @@ static int map_volume(struct volume_tracker *vt, const struct us_volume *v,
 	return 0;
 }
 
-static int enter_new(struct volume_tracker *vt, struct us_volume *want)
+static int enter_new(struct volume_tracker *vt, struct us_volume *want,
+		     struct err *err)
 {
 	_cleanup_close_ int pages_fd = -1;
 	_cleanup_close_ int pending_fd = -1;
@@ -318,7 +336,7 @@ static int enter_new(struct volume_tracker *vt, struct us_volume *want)
 	memset(&h->counters[vt->index], 0, sizeof(h->counters[0]));
 	memset(&h->seen[vt->index], 0, sizeof(h->seen[0]));
 	h->groups[vt->index].flips = 0;
-	r = create_maps(vt, want, &pages_fd, &pending_fd);
+	r = create_maps(vt, &pages_fd, &pending_fd, err);
 	if (!r)
 		r = map_volume(vt, want, pages_fd, pending_fd);
 	if (r)
@@ -420,7 +438,7 @@ static void add_stats(struct volume_tracker *vt, struct tracker_losses *out)
 	int i;
 
 	if (vt->n_cpus > (int)ARRAY_SIZE(per_cpu) ||
-	    bpf_map_lookup_elem(vt->h->stats_fd, &vt->index, per_cpu))
+	    bpf_map_lookup_elem(vt->h->fds.stats, &vt->index, per_cpu))
 		return;
 	for (i = 0; i < vt->n_cpus; i++) {
 		out->issues += per_cpu[i].issues;
@@ -563,7 +581,8 @@ static void unmap(struct volume_tracker *vt)
 }
 
 /* Finds the volume's entry, or makes one. */
-static int enter(struct volume_tracker *vt, struct us_volume *want)
+static int enter(struct volume_tracker *vt, struct us_volume *want,
+		 struct err *err)
 {
 	LOCK_SCOPE(&vt->h->lock);
 	int found = find_entry(vt->h, &vt->volume);
@@ -578,7 +597,7 @@ static int enter(struct volume_tracker *vt, struct us_volume *want)
 	}
 	if (found >= 0)
 		entry_drop(vt->h, (uint32_t)found);
-	return enter_new(vt, want);
+	return enter_new(vt, want, err);
 }
 
 int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
@@ -601,7 +620,7 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 	vt->t.ops = &volume_tracker_ops;
 	vt->t.n_blocks = want.n_blocks;
 	vt->t.block_shift = block_shift;
-	r = enter(vt, &want);
+	r = enter(vt, &want, err);
 	if (r)
 		err_sys(err, r, "tracker", dev->path, "set up tracking");
 	else
