@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * `key export`: the daemon writes the key's text into a file that is opened
- * here; only then is it told that the key is safe.
+ * here; only then is it told that the key is safe. `key import` hands it a file
+ * opened here; `key rotate` has it make another generation.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -106,13 +107,15 @@ static int print_path(const struct ctl *ctl, const char *to,
 }
 
 /* The daemon must not believe in a key that nobody has. */
-static int confirm(struct ctl *ctl, const char *volume)
+static int confirm(struct ctl *ctl, const char *volume, const json_t *exported)
 {
+	json_int_t id = json_integer_value(json_object_get(exported, "id"));
 	json_t *result;
 	int ret;
 
 	result = client_result(ctl, "key-exported",
-			       json_pack("{s:s}", "volume", volume), &ret);
+			       json_pack("{s:s,s:I}", "volume", volume, "id",
+					 id), &ret);
 	json_decref(result);
 	return ret;
 }
@@ -144,8 +147,88 @@ int cmd_key_export(struct ctl *ctl, void *o, char **args, int n_args)
 		ret = a->to ? print_path(ctl, a->to, args[0]) :
 			      print_text(ctl, fd, args[0]);
 		if (!ret)
-			ret = confirm(ctl, args[0]);
+			ret = confirm(ctl, args[0], reply.result);
 	}
+	client_reply_free(&reply);
+	return ret;
+}
+
+/* ---- rotate ---- */
+
+static int show_rotated(const json_t *result)
+{
+	const char *volume = output_text(result, "volume");
+
+	(void)printf("%s: key of generation %lld: what is shipped from now on "
+		     "is sealed with it, older points keep theirs\n", volume,
+		     (long long)json_integer_value(
+			     json_object_get(result, "id")));
+	if (json_is_true(json_object_get(result, "escrow")))
+		return 0;
+	return printf("nobody else has it yet: understudyctl key export %s\n",
+		      volume) < 0;
+}
+
+int cmd_key_rotate(struct ctl *ctl, void *o, char **args, int n_args)
+{
+	json_t *result;
+	int ret;
+
+	(void)o, (void)n_args;
+	result = client_result(ctl, "key-rotate",
+			       json_pack("{s:s}", "volume", args[0]), &ret);
+	if (!result)
+		return ret;
+	ret = ctl->json ? output_json(result) : show_rotated(result);
+	json_decref(result);
+	return ret;
+}
+
+/* ---- import ---- */
+
+static int show_imported(const json_t *result)
+{
+	const char *volume = output_text(result, "volume");
+	long long lacks = json_integer_value(json_object_get(result, "lacks"));
+	int ret;
+
+	if (json_is_true(json_object_get(result, "changed")))
+		ret = printf("%s: key imported, generation %lld\n", volume,
+			     (long long)json_integer_value(
+				     json_object_get(result, "id")));
+	else
+		ret = printf("%s: this key was here already\n", volume);
+	if (lacks)
+		ret = printf("it lacks generation %lld, which newer points "
+			     "need\n", lacks);
+	return ret < 0;
+}
+
+int cmd_key_import(struct ctl *ctl, void *o, char **args, int n_args)
+{
+	_cleanup_close_ int fd = -1;
+	struct client_request rq = {
+		.verb = "key-import",
+		.fds = &fd,
+		.n_fds = 1,
+		.patience_ms = CLIENT_LONG_PATIENCE_MS,
+	};
+	struct client_reply reply;
+	struct err err = ERR_INIT;
+	int ret;
+
+	(void)o, (void)n_args;
+	fd = open(args[1], O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		err_sys(&err, -errno, "bad-key-file", args[1], "open");
+		return output_failure(ctl->json, &err);
+	}
+	rq.args = json_pack("{s:s}", "volume", args[0]);
+	if (client_call(ctl, &rq, &reply) < 0)
+		ret = client_failure(ctl, &reply);
+	else
+		ret = ctl->json ? output_json(reply.result) :
+				  show_imported(reply.result);
 	client_reply_free(&reply);
 	return ret;
 }

@@ -42,6 +42,10 @@ const struct command commands[] = {
 	  cmd_restore },
 	{ "key export", "VOLUME [--to FILE]", "print or save a volume's key",
 	  key_export_opts, 1, 1, cmd_key_export },
+	{ "key import", "VOLUME FILE", "take an exported key", NULL, 2, 2,
+	  cmd_key_import },
+	{ "key rotate", "VOLUME", "seal with a new key from now on", NULL, 1, 1,
+	  cmd_key_rotate },
 
 	LATER("verify", "VOLUME", "compare replica and device"),
 	LATER("scrub", "VOLUME", "read and check everything stored"),
@@ -67,8 +71,6 @@ const struct command commands[] = {
 	LATER("why", "VOLUME", "what limits it, in sentences"),
 	LATER("forecast", "DEVICE", "predict lag, bandwidth and space"),
 	LATER("events", "[--follow] [--since TIME]", "what happened"),
-	LATER("key import", "VOLUME", "take an exported key"),
-	LATER("key rotate", "VOLUME", "start a new key"),
 	LATER("store", "check|rebuild-catalog", "repair a store"),
 	{ 0 },
 };

@@ -250,5 +250,7 @@ const struct ctl_verb control_verbs[] = {
 	{ "restore", handle_restore, true },
 	{ "key-export", handle_key_export, false },
 	{ "key-exported", handle_key_exported, false },
+	{ "key-rotate", handle_key_rotate, false },
+	{ "key-import", handle_key_import, true },
 	{ 0 },
 };

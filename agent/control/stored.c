@@ -116,7 +116,8 @@ bool restore_was_untouched(const struct restore_result *rr,
 			   const struct err *err)
 {
 	/* What restore_run finds out before it touches anything. */
-	static const char *const before[] = { "wrong-key", "bad-range",
+	static const char *const before[] = { "wrong-key", "key-generation",
+					      "bad-range",
 					      "bad-target",
 					      "target-too-small" };
 	size_t i;

@@ -97,6 +97,13 @@ int replica_reload(struct replica *r, const struct replica_role_config *cfg,
 struct volume_key;
 int replica_key(struct replica *r, const struct uuid *volume,
 		struct volume_key *out, struct err *err);
+/*
+ * Keep a volume's key as if its source had sent it: 0; 1 when it was kept
+ * already; -EEXIST "key-conflict", nothing changed.
+ */
+int replica_keep_key(struct replica *r, const struct uuid *volume,
+		     const char *name, const struct volume_key *key,
+		     struct err *err);
 
 /*
  * Serve a connection that exists already, in a thread of its own; takes it,

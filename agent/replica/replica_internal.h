@@ -161,10 +161,12 @@ void record_confirmed(struct replica *r, const struct uuid *uuid,
 /* ---- replica_keys.c ---- */
 
 int keys_open(struct replica *r, struct err *err);
-/* Keeps the key in text if it is volume's. Another key of the same generation
- * is never replaced: -EEXIST "key-conflict". */
+/* Keeps the key in text if it is volume's. Joins it with what is kept; another
+ * key of a generation is never replaced: -EEXIST "key-conflict". */
 int keys_save(struct replica *r, const struct uuid *volume, const char *text,
 	      size_t len, struct err *err);
+/* For a volume that is no more. Durable. */
+int keys_forget(struct replica *r, const struct uuid *volume);
 bool keys_has(struct replica *r, const struct uuid *volume);
 
 #endif

@@ -4,10 +4,10 @@
  * mode 0700 that is not inside the store: who copies the store away has no
  * key, and the store's code never sees one.
  *
- * A key once kept is what the points held here can be opened with. A source
- * may hand in the same key again, or one of a later generation (the former one
- * then stays beside it as <uuid>.<generation>.key); another key of the same or
- * an earlier generation is refused.
+ * A key once kept is what the points held here can be opened with. What a
+ * source or an operator hands in later is joined with it: generations that are
+ * lacking are added, none is ever dropped, and one that says something else
+ * than what is kept is refused.
  *
  * Any thread; keys_lock serialises changes. What survives a crash: the old or
  * the new file, by io_replace_file.
@@ -20,6 +20,7 @@
 
 #include <openssl/crypto.h>
 
+#include "base/checked.h"
 #include "replica/replica_internal.h"
 #include "wire/seal.h"
 
@@ -36,19 +37,14 @@ static void key_file_wipe(struct key_file *f)
 
 #define _cleanup_key_file_ _cleanup_(key_file_wipe)
 
-/* "<keys>/<uuid>.key", or "<keys>/<uuid>.<id>.key" for id > 0. */
-static char *key_path(struct replica *r, const struct uuid *volume, uint32_t id)
+static char *key_path(struct replica *r, const struct uuid *volume)
 {
 	char text[UUID_TEXT_SIZE];
 	char *path;
-	int n;
 
 	uuid_format(volume, text);
-	if (id)
-		n = asprintf(&path, "%s/%s.%u.key", r->keys_dir, text, id);
-	else
-		n = asprintf(&path, "%s/%s.key", r->keys_dir, text);
-	return n < 0 ? NULL : path;
+	return asprintf(&path, "%s/%s.key", r->keys_dir, text) < 0 ? NULL :
+								      path;
 }
 
 int keys_open(struct replica *r, struct err *err)
@@ -65,7 +61,7 @@ int keys_open(struct replica *r, struct err *err)
 static int key_load(struct replica *r, const struct uuid *volume,
 		    struct key_file *out, struct err *err)
 {
-	_cleanup_free_ char *path = key_path(r, volume, 0);
+	_cleanup_free_ char *path = key_path(r, volume);
 	char *text = NULL;
 	size_t len = 0;
 	int n;
@@ -89,9 +85,9 @@ static int key_load(struct replica *r, const struct uuid *volume,
 }
 
 static int key_write(struct replica *r, const struct key_file *f,
-		     uint32_t as_id, struct err *err)
+		     struct err *err)
 {
-	_cleanup_free_ char *path = key_path(r, &f->volume, as_id);
+	_cleanup_free_ char *path = key_path(r, &f->volume);
 	char text[KEY_TEXT_MAX];
 	int n;
 
@@ -109,26 +105,50 @@ static int key_write(struct replica *r, const struct key_file *f,
 	return 0;
 }
 
-static int tell_conflict(const struct uuid *volume, struct err *err)
+static int tell_conflict(const struct uuid *volume, uint32_t id,
+			 struct err *err)
 {
 	char text[UUID_TEXT_SIZE], object[64];
 
 	uuid_format(volume, text);
 	snprintf(object, sizeof(object), "volume %s", text);
 	err_set(err, -EEXIST, "key-conflict", object,
-		"keep the key: a different key of this volume is kept already "
-		"and opens the points held here: it stays");
+		"keep the key: a different key of this volume (generation %u) "
+		"is kept already and opens the points held here: it stays", id);
 	err_remedy(err, "find out why the source changed its key; move the "
 			"file keys/%s.key of the replica's state aside only if "
 			"its points may become unreadable", text);
 	return -EEXIST;
 }
 
+/* Adds to what is kept: 0, or 1 when there was nothing new. */
+static int join(struct replica *r, const struct key_file *given,
+		struct err *err)
+{
+	_cleanup_key_file_ struct key_file have = { 0 };
+	LOCK_SCOPE(&r->keys_lock);
+	uint32_t id;
+	int n;
+
+	n = key_load(r, &given->volume, &have, err);
+	if (n == -ENOENT)
+		return key_write(r, given, err);
+	if (n < 0)
+		return n;
+	id = volume_key_conflict(&have.key, &given->key);
+	if (id)
+		return tell_conflict(&given->volume, id, err);
+	n = volume_key_merge(&have.key, &given->key);
+	if (n < 0)
+		return err_set(err, n, "key-limit", given->name,
+			       "keep the key: it has too many generations");
+	return n ? key_write(r, &have, err) : 1;
+}
+
 int keys_save(struct replica *r, const struct uuid *volume, const char *text,
 	      size_t len, struct err *err)
 {
-	_cleanup_key_file_ struct key_file given = { 0 }, have = { 0 };
-	LOCK_SCOPE(&r->keys_lock);
+	_cleanup_key_file_ struct key_file given = { 0 };
 	int n;
 
 	n = volume_key_from_text(text, len, &given.key, given.name,
@@ -138,23 +158,44 @@ int keys_save(struct replica *r, const struct uuid *volume, const char *text,
 	if (!uuid_equal(&given.volume, volume))
 		return err_set(err, -EINVAL, "bad-key", "key escrow",
 			       "the key is another volume's");
-	n = key_load(r, volume, &have, err);
-	if (n == -ENOENT)
-		return key_write(r, &given, 0, err);
+	n = join(r, &given, err);
+	return MIN(n, 0);
+}
+
+int replica_keep_key(struct replica *r, const struct uuid *volume,
+		     const char *name, const struct volume_key *key,
+		     struct err *err)
+{
+	_cleanup_key_file_ struct key_file given = { .volume = *volume,
+						     .key = *key };
+
+	snprintf(given.name, sizeof(given.name), "%s", name);
+	return join(r, &given, err);
+}
+
+int keys_forget(struct replica *r, const struct uuid *volume)
+{
+	_cleanup_free_ char *path = key_path(r, volume);
+	struct io *io = r->env.io;
+	LOCK_SCOPE(&r->keys_lock);
+	int fd, n;
+
+	if (!path)
+		return -ENOMEM;
+	n = io->ops->unlinkat(io, AT_FDCWD, path, 0);
 	if (n < 0)
-		return n;
-	if (given.key.id == have.key.id &&
-	    !CRYPTO_memcmp(given.key.bytes, have.key.bytes, VOLUME_KEY_BYTES))
-		return 0;
-	if (given.key.id <= have.key.id)
-		return tell_conflict(volume, err);
-	n = key_write(r, &have, have.key.id, err);
-	return n < 0 ? n : key_write(r, &given, 0, err);
+		return n == -ENOENT ? 0 : n;
+	fd = io->ops->open(io, AT_FDCWD, r->keys_dir, O_RDONLY | O_DIRECTORY,
+			   0);
+	n = fd < 0 ? fd : io->ops->fsync(io, fd);
+	if (fd >= 0)
+		(void)io->ops->close(io, fd);
+	return n;
 }
 
 bool keys_has(struct replica *r, const struct uuid *volume)
 {
-	_cleanup_free_ char *path = key_path(r, volume, 0);
+	_cleanup_free_ char *path = key_path(r, volume);
 	int fd;
 
 	if (!path)

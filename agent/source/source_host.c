@@ -52,6 +52,7 @@ int volume_forget_others(const struct source_env *env,
 	struct tracker_host *h;
 	int i, r;
 
+	volstate_sweep(env->io, env->state_dir);
 	if (!n) {
 		LOCK_SCOPE(&host_lock);
 

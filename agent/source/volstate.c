@@ -173,6 +173,8 @@ static int acked_create(struct volstate *v)
 	int r;
 
 	(void)snprintf(path, sizeof(path), "%s/acked", v->dir);
+	/* Of a creation that was cut off. */
+	(void)v->io->ops->unlinkat(v->io, AT_FDCWD, path, 0);
 	v->acked_fd = v->io->ops->open(v->io, AT_FDCWD, path,
 				       O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (v->acked_fd < 0)
@@ -201,11 +203,13 @@ int volstate_save(const struct volstate *v, const struct volstate_switches *sw,
 	int r;
 
 	uuid_format(&v->uuid, uuid);
-	o = json_pack("{s:i,s:s,s:s,s:I,s:I,s:b,s:b,s:b}", "format",
+	o = json_pack("{s:i,s:s,s:s,s:I,s:I,s:b,s:I,s:I,s:b}", "format",
 		      VOLUME_FORMAT, "name", v->name, "uuid", uuid, "epoch",
 		      (json_int_t)v->epoch, "block_bytes",
 		      (json_int_t)v->block_bytes, "paused", sw->paused,
-		      "key_exported", sw->key_exported, "resync", sw->resync);
+		      "key_exported_id", (json_int_t)sw->key_exported_id,
+		      "key_escrowed_id", (json_int_t)sw->key_escrowed_id,
+		      "resync", sw->resync);
 	if (o && sw->has_device)
 		(void)json_object_set_new(o, "device",
 					  device_to_json(&sw->device));
@@ -240,6 +244,14 @@ static void device_from_json(json_t *o, struct blkdev_id *d)
 	copy_str(o, "backing_file", d->backing_file, sizeof(d->backing_file));
 }
 
+/* Anything but a generation is none. */
+static uint32_t id_from_json(json_t *o, const char *key)
+{
+	json_int_t id = json_integer_value(json_object_get(o, key));
+
+	return id > 0 && id <= (json_int_t)UINT32_MAX ? (uint32_t)id : 0;
+}
+
 /* 0; -ENOENT when the file is not there; -EBADMSG when it is not ours. */
 static int state_load(struct volstate *v)
 {
@@ -260,7 +272,11 @@ static int state_load(struct volstate *v)
 	v->block_bytes = (uint64_t)json_integer_value(
 		json_object_get(o, "block_bytes"));
 	v->sw.paused = json_is_true(json_object_get(o, "paused"));
-	v->sw.key_exported = json_is_true(json_object_get(o, "key_exported"));
+	v->sw.key_exported_id = id_from_json(o, "key_exported_id");
+	v->sw.key_escrowed_id = id_from_json(o, "key_escrowed_id");
+	/* Written before there were generations. */
+	if (json_is_true(json_object_get(o, "key_exported")))
+		v->sw.key_exported_id = 1;
 	v->sw.resync = json_is_true(json_object_get(o, "resync"));
 	d = json_object_get(o, "device");
 	v->sw.has_device = json_is_object(d);
@@ -278,18 +294,31 @@ static int state_load(struct volstate *v)
 
 /* ---- key ---- */
 
-static int key_save(struct volstate *v)
+static int key_write(const struct volstate *v, const struct volume_key *key)
 {
 	char text[KEY_TEXT_MAX], path[700];
 	int n, r;
 
-	n = volume_key_to_text(&v->key, v->name, &v->uuid, text, sizeof(text));
+	n = volume_key_to_text(key, v->name, &v->uuid, text, sizeof(text));
 	if (n < 0)
 		return n;
 	(void)snprintf(path, sizeof(path), "%s/key", v->dir);
 	r = io_replace_file(v->io, AT_FDCWD, path, text, (size_t)n, 0600);
 	OPENSSL_cleanse(text, sizeof(text));
 	return r;
+}
+
+int volstate_save_key(const struct volstate *v, const struct volume_key *key,
+		      struct err *err)
+{
+	int r = key_write(v, key);
+
+	if (r) {
+		err_sys(err, r, "state-unwritable", v->dir, "save the key");
+		err_done(err, "the former key stays in use");
+		return err_remedy(err, "make room or make %s writable", v->dir);
+	}
+	return 0;
 }
 
 static int key_load(struct volstate *v, struct err *err)
@@ -371,16 +400,39 @@ static int create(struct volstate *v, struct rnd *rnd, const char *volumes,
 		return err_sys(err, r, "no-random", name, "make identity");
 	uuid_format(&v->uuid, uuid);
 	(void)snprintf(v->dir, sizeof(v->dir), "%s/%s", volumes, uuid);
-	r = io_make_dir(v->io, v->dir, 0700, err);
+	r = volstate_write_files(v, err);
+	return r ? r : volstate_save(v, &v->sw, err);
+}
+
+int volstate_write_files(struct volstate *v, struct err *err)
+{
+	int r = io_make_dir(v->io, v->dir, 0700, err);
+
 	if (r)
 		return r;
-	r = key_save(v);
+	r = key_write(v, &v->key);
 	if (!r)
 		r = acked_create(v);
 	if (r)
 		return err_sys(err, r, "state-unwritable", v->dir,
 			       "create volume state");
-	return volstate_save(v, &v->sw, err);
+	return 0;
+}
+
+/*
+ * Who replaced the key may have died between the new name and its being
+ * durable. What is sealed from now on must not depend on a name that a power
+ * cut takes back.
+ */
+static int sync_names(const struct volstate *v, struct err *err)
+{
+	int fd = v->io->ops->open(v->io, AT_FDCWD, v->dir,
+				  O_RDONLY | O_DIRECTORY, 0);
+	int r = fd < 0 ? fd : v->io->ops->fsync(v->io, fd);
+
+	if (fd >= 0)
+		(void)v->io->ops->close(v->io, fd);
+	return r < 0 ? err_sys(err, r, "state-unwritable", v->dir, "sync") : 0;
 }
 
 static int open_known(struct volstate *v, struct err *err)
@@ -389,6 +441,8 @@ static int open_known(struct volstate *v, struct err *err)
 	int r;
 
 	r = key_load(v, err);
+	if (!r)
+		r = sync_names(v, err);
 	if (r)
 		return r;
 	(void)snprintf(path, sizeof(path), "%s/acked", v->dir);
@@ -404,31 +458,68 @@ static int open_known(struct volstate *v, struct err *err)
 	return 0;
 }
 
+/* 0 with the volume's identity in out; -ENOENT without err. */
+static int search(const char *volumes, const char *name, struct volstate *out,
+		  struct err *err)
+{
+	struct search s = { .v = out, .volumes = volumes, .name = name };
+	int r;
+
+	r = out->io->ops->listdir(out->io, AT_FDCWD, volumes, examine, &s);
+	if (r < 0) {
+		err_sys(err, r, "state-damaged", s.bad[0] ? s.bad : volumes,
+			"read the state of a volume");
+		err_remedy(err, "put its volume.json back from a backup, or "
+				"move the directory away");
+		return r == -ENOENT ? -EIO : r;
+	}
+	return s.n_found ? 0 : -ENOENT;
+}
+
+static void init(struct volstate *v, struct io *io)
+{
+	memset(v, 0, sizeof(*v));
+	v->io = io;
+	v->acked_fd = -1;
+}
+
 int volstate_open(struct io *io, struct rnd *rnd, const char *state_dir,
 		  const char *name, struct volstate *out, struct err *err)
 {
 	char volumes[512];
-	struct search s = { .v = out, .volumes = volumes, .name = name };
 	int r;
 
-	memset(out, 0, sizeof(*out));
-	out->io = io;
-	out->acked_fd = -1;
+	init(out, io);
 	(void)snprintf(volumes, sizeof(volumes), "%s/volumes", state_dir);
 	r = io_make_dir(io, volumes, 0700, err);
 	if (r)
 		return r;
-	r = io->ops->listdir(io, AT_FDCWD, volumes, examine, &s);
-	if (r < 0) {
-		err_sys(err, r, "state-damaged", s.bad[0] ? s.bad : volumes,
-			"read the state of a volume");
-		return err_remedy(err, "put its volume.json back from a "
-				       "backup, or move the directory away");
-	}
-	if (s.n_found)
+	r = search(volumes, name, out, err);
+	if (!r)
 		r = open_known(out, err);
-	else
+	else if (r == -ENOENT)
 		r = create(out, rnd, volumes, name, err);
+	if (r)
+		volstate_close(out);
+	return r;
+}
+
+int volstate_find(struct io *io, const char *state_dir, const char *name,
+		  struct volstate *out, struct err *err)
+{
+	char volumes[512];
+	int r;
+
+	init(out, io);
+	(void)snprintf(volumes, sizeof(volumes), "%s/volumes", state_dir);
+	r = io_make_dir(io, volumes, 0700, err);
+	if (!r)
+		r = search(volumes, name, out, err);
+	if (!r)
+		r = open_known(out, err);
+	if (!r && out->acked_fd >= 0)
+		(void)io->ops->close(io, out->acked_fd);
+	out->acked_fd = -1;
 	if (r)
 		volstate_close(out);
 	return r;

@@ -18,12 +18,13 @@
  * <state>/volumes/<uuid>/:
  *
  *   volume.json  identity and switches; replaced as a whole
- *   key          the volume key (0600), written once
+ *   key          the volume key (0600), replaced as a whole by a rotation
  *   acked        the last acknowledged point: two records of 512 bytes that
  *                are written in turn, so that one is always whole; then the
  *                commit that was sent last
  *
- * Every function leaves the old content in force when it fails.
+ * Every function leaves the old content in force when it fails. A directory
+ * "<uuid>.removed" is a volume that is no more, not deleted to the end yet.
  */
 struct acked {
 	bool valid;
@@ -35,7 +36,8 @@ struct acked {
 /* What orders and the life of the volume change; in volume.json. */
 struct volstate_switches {
 	bool paused;
-	bool key_exported;
+	/* Generations of the key that are known to be kept elsewhere; 0: none */
+	uint32_t key_exported_id, key_escrowed_id;
 	bool resync;			/* ordered, not yet done */
 	bool has_device;		/* the id below is of one once seen */
 	struct blkdev_id device;
@@ -60,7 +62,31 @@ struct volstate {
 /* The volume of this name; made when there is none. */
 int volstate_open(struct io *io, struct rnd *rnd, const char *state_dir,
 		  const char *name, struct volstate *out, struct err *err);
+/*
+ * The same of a volume that may not be there (-ENOENT, err not told); none is
+ * made, and no file stays open.
+ */
+int volstate_find(struct io *io, const char *state_dir, const char *name,
+		  struct volstate *out, struct err *err);
+/* Wipes the key. */
 void volstate_close(struct volstate *v);
+/* Replaces the key's file, durably; v->key is the caller's to change. */
+int volstate_save_key(const struct volstate *v, const struct volume_key *key,
+		      struct err *err);
+/*
+ * Another identity in place of this one, which must have no history: a new
+ * state with the same name and switches, that UUID and key, and nothing
+ * acknowledged. Killed in between, there may be neither. -EEXIST: the UUID is
+ * there already.
+ */
+int volstate_adopt(struct volstate *v, const struct uuid *uuid,
+		   const struct volume_key *key, struct err *err);
+/* Durably no more there; what is left of it goes now or with a sweep. */
+int volstate_remove(const struct volstate *v, struct err *err);
+/* For volstate_change.c: directory, key and acked, not yet volume.json. */
+int volstate_write_files(struct volstate *v, struct err *err);
+/* Deletes what removals left behind that were cut off. */
+void volstate_sweep(struct io *io, const char *state_dir);
 /* Writes volume.json with these switches; v->sw is the caller's to change. */
 int volstate_save(const struct volstate *v, const struct volstate_switches *sw,
 		  struct err *err);

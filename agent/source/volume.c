@@ -139,6 +139,7 @@ void volume_stop(struct volume *v, bool untrack)
 	wake(v);
 	pthread_join(v->thread, NULL);
 	volstate_close(&v->vs);
+	volume_key_wipe(&v->session_key);
 	close(v->wake_fd);
 	close(v->stop_fd);
 	pthread_cond_destroy(&v->changed);
@@ -362,21 +363,4 @@ int volume_resync(struct volume *v, struct err *err)
 	pthread_mutex_unlock(&v->lock);
 	wake(v);
 	return 0;
-}
-
-int volume_get_key(struct volume *v, struct volume_key *out)
-{
-	*out = v->vs.key;
-	return 0;
-}
-
-static void change_key_exported(struct volstate_switches *sw, const void *arg)
-{
-	(void)arg;
-	sw->key_exported = true;
-}
-
-int volume_key_exported(struct volume *v, struct err *err)
-{
-	return volume_save_switches(v, change_key_exported, NULL, err);
 }

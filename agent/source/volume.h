@@ -148,9 +148,47 @@ int volume_resync(struct volume *v, struct err *err);
 /* The volume key, for `key export`; -ENOKEY when there is none yet. */
 int volume_get_key(struct volume *v, struct volume_key *out);
 /*
- * The key has been exported (kept in state): a volume without key escrow
- * shows the reason `key-unsaved` until then, when it has no other.
+ * The key has been exported up to generation id (kept in state): a volume
+ * without key escrow shows the reason `key-unsaved` until the newest one has
+ * been, when it has no other.
  */
-int volume_key_exported(struct volume *v, struct err *err);
+int volume_key_exported(struct volume *v, uint32_t id, struct err *err);
+/*
+ * A new generation of the key, durable on return; what is sealed from the next
+ * session on (which begins at once) is sealed with it, after the replica has
+ * it when it is to keep it. -ENOSPC "key-limit".
+ */
+int volume_rotate_key(struct volume *v, uint32_t *id, struct err *err);
+/*
+ * An exported key comes home. Of this volume: generations that are lacking are
+ * added. Of another identity: this volume becomes that one, if it never made a
+ * point of its own; everything is compared then. *changed: something did.
+ * -EPERM "key-conflict", "has-history", "key-generation": refused, nothing
+ * changed; -ETIMEDOUT: the worker did not come to it.
+ */
+int volume_import_key(struct volume *v, const struct uuid *uuid,
+		      const struct volume_key *key, bool *changed,
+		      struct err *err);
+
+/*
+ * The state of a volume of this host that no volume_start holds. discard_key:
+ * although nobody else is known to have the key of its points. -ENOENT
+ * "no-volume"; -EPERM "key-unsaved".
+ */
+struct volume_removed {
+	struct uuid uuid;
+	uint32_t key_id;
+	bool has_point, key_saved;
+};
+int volume_remove(const struct source_env *env, const char *name,
+		  bool discard_key, struct volume_removed *out,
+		  struct err *err);
+/* The key of such a volume, and its UUID. -ENOENT, err not told. */
+int volume_departed_key(const struct source_env *env, const char *name,
+			struct volume_key *out, struct uuid *uuid,
+			struct err *err);
+/* The same note as volume_key_exported. */
+int volume_departed_exported(const struct source_env *env, const char *name,
+			     uint32_t id, struct err *err);
 
 #endif

@@ -58,6 +58,15 @@ struct watched_sink {
 	uint64_t next_publish_ns;
 };
 
+/* Another identity, wished by an order that waits for the worker. */
+struct adoption {
+	const struct uuid *uuid;
+	const struct volume_key *key;
+	bool taken, done;
+	int result;
+	struct err err;
+};
+
 struct volume {
 	struct volume_config cfg;
 	struct source_env env;
@@ -72,9 +81,11 @@ struct volume {
 	pthread_cond_t changed;
 	bool stop, cancel, untrack;
 	bool resync_wanted;
+	bool rekeyed;			/* the session has an older key */
+	struct adoption *adoption;	/* its owner waits */
 	struct sync_waiter *waiters;
 	struct volstate vs;		/* worker reads without the lock what
-					 * never changes: dir, uuid, key */
+					 * it alone changes: dir, uuid */
 	struct volume_status shown;	/* counters and texts */
 	enum phase phase;
 	bool paused;
@@ -93,6 +104,7 @@ struct volume {
 	struct link *link;
 	struct link_handler handler;
 	struct ship *ship;
+	struct volume_key session_key;	/* of ship; escrowed if it has to be */
 	struct watched_sink sink;
 	bool resync;			/* in force: everything was made dirty
 					 * for it, any history is accepted */
@@ -136,6 +148,9 @@ void volume_device_drop(struct volume *v, bool untrack);
 /* Still the same device, and nothing lost since the last consequence?
  * -ESTALE: everything was made dirty (or the device dropped), no point. */
 int volume_device_verify(struct volume *v, struct err *err);
+
+/* volume_rekey.c: the worker's part of volume_import_key. */
+void volume_adopt(struct volume *v);
 
 /* volume_session.c */
 int volume_session_open(struct volume *v, struct err *err);

@@ -152,15 +152,26 @@ static int remember_base(struct volume *v, const struct wire_volume_state *s,
 	return volstate_save_acked(&v->vs, &a, err);
 }
 
-/* The replica keeps the key, so that it can restore without this host. */
+static void change_escrowed(struct volstate_switches *sw, const void *arg)
+{
+	sw->key_escrowed_id = *(const uint32_t *)arg;
+}
+
+/*
+ * The replica keeps the key, so that it can restore without this host. What
+ * the session seals with is exactly the key that went there.
+ */
 static int escrow_key(struct volume *v, struct err *err)
 {
 	char text[KEY_TEXT_MAX];
 	int n, r;
 
+	pthread_mutex_lock(&v->lock);
+	v->session_key = v->vs.key;
+	pthread_mutex_unlock(&v->lock);
 	if (!v->cfg.key_escrow)
 		return 0;
-	n = volume_key_to_text(&v->vs.key, v->cfg.name, &v->vs.uuid, text,
+	n = volume_key_to_text(&v->session_key, v->cfg.name, &v->vs.uuid, text,
 			       sizeof(text));
 	if (n < 0)
 		return err_sys(err, n, "no-key", v->cfg.name, "escrow");
@@ -168,7 +179,9 @@ static int escrow_key(struct volume *v, struct err *err)
 	OPENSSL_cleanse(text, sizeof(text));
 	if (r)
 		return err_sys(err, r, "protocol", v->cfg.name, "escrow");
-	return link_wait_done(v->link, WIRE_REQ_ESCROW, err);
+	r = link_wait_done(v->link, WIRE_REQ_ESCROW, err);
+	return r ? r : volume_save_switches(v, change_escrowed,
+					    &v->session_key.id, err);
 }
 
 #define PUBLISH_NS (200 * NSEC_PER_MSEC)
@@ -217,7 +230,7 @@ static int open_ship(struct volume *v, struct err *err)
 		.link = v->link,
 		.volume = v->vs.uuid,
 		.epoch = v->vs.epoch,
-		.key = &v->vs.key,
+		.key = &v->session_key,
 		.compression = v->cfg.compression,
 		.rnd = v->env.rnd,
 		.encode_threads = encoder_threads(),

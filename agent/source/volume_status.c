@@ -172,7 +172,8 @@ void volume_publish(struct volume *v)
 
 static void show_key_unsaved(const struct volume *v, struct volume_status *out)
 {
-	if (out->reason[0] || v->cfg.key_escrow || v->vs.sw.key_exported)
+	if (out->reason[0] || v->cfg.key_escrow ||
+	    v->vs.sw.key_exported_id >= v->vs.key.id)
 		return;
 	(void)snprintf(out->reason, sizeof(out->reason), "key-unsaved");
 	(void)snprintf(out->message, sizeof(out->message),

@@ -44,7 +44,8 @@ bool volume_cancelled(void *arg)
 	struct volume *v = arg;
 	LOCK_SCOPE(&v->lock);
 
-	return v->stop || v->paused || v->resync_wanted;
+	return v->stop || v->paused || v->resync_wanted || v->rekeyed ||
+	       v->adoption;
 }
 
 static bool stopping(struct volume *v)
@@ -457,11 +458,14 @@ static void cut_step(struct volume *v)
 static bool order_step(struct volume *v)
 {
 	struct err err = ERR_INIT;
-	bool resync, paused;
+	bool resync, paused, rekeyed, adoption;
 
 	pthread_mutex_lock(&v->lock);
 	resync = v->resync_wanted;
 	v->resync_wanted = false;
+	rekeyed = v->rekeyed;
+	v->rekeyed = false;
+	adoption = v->adoption;
 	paused = v->paused;
 	pthread_mutex_unlock(&v->lock);
 	if (resync) {
@@ -470,6 +474,12 @@ static bool order_step(struct volume *v)
 		v->next_device_ns = v->next_dial_ns = 0;
 		v->dial_backoff_ns = 0;
 	}
+	if (rekeyed && v->link) {
+		volume_session_close(v, true);
+		v->next_dial_ns = 0;
+	}
+	if (adoption)
+		volume_adopt(v);
 	if (!paused)
 		return true;
 	if (v->link) {

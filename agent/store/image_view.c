@@ -167,21 +167,25 @@ static const struct image_ops image_view_ops = {
 	.close = image_view_close,
 };
 
+static int tell_lacks(const struct image *im, uint32_t lacks, struct err *err)
+{
+	err_set(err, -ENOKEY, "key-generation", im->name,
+		"open the volume's blocks: some were sealed with generation "
+		"%" PRIu32 " of its key, which the key given does not hold",
+		lacks);
+	err_remedy(err, "give a key that was exported since `key rotate` made "
+			"generation %" PRIu32, lacks);
+	return -ENOKEY;
+}
+
 int image_tell_wrong_key(const struct image *im, const struct opener *o,
 			 struct err *err)
 {
 	uint32_t lacks = opener_lacks(o);
 
 	err_clear(err);
-	if (lacks) {
-		err_set(err, -ENOKEY, "key-generation", im->name,
-			"open the volume's blocks: some were sealed with "
-			"generation %" PRIu32 " of its key, which the key "
-			"given does not hold", lacks);
-		err_remedy(err, "give a key that was exported since `key "
-				"rotate` made generation %" PRIu32, lacks);
-		return -ENOKEY;
-	}
+	if (lacks)
+		return tell_lacks(im, lacks, err);
 	err_set(err, -ENOKEY, "wrong-key", im->name,
 		"open the volume's blocks: the key given is not the one they "
 		"were sealed with");
@@ -196,6 +200,7 @@ int image_from_view(struct view *v, const struct uuid *volume,
 {
 	char text[UUID_TEXT_SIZE];
 	struct image_view *iv;
+	uint32_t newest;
 
 	iv = calloc(1, sizeof(*iv));
 	if (iv)
@@ -212,6 +217,14 @@ int image_from_view(struct view *v, const struct uuid *volume,
 	uuid_format(volume, text);
 	snprintf(iv->image.name, sizeof(iv->image.name), "volume %s", text);
 	iv->view = v;
+	/* Before a target is touched: newer blocks may lie anywhere. */
+	newest = view_newest_key(v);
+	if (newest && !volume_key_find(key, newest)) {
+		int r = tell_lacks(&iv->image, newest, err);
+
+		image_view_close(&iv->image);
+		return r;
+	}
 	*out = &iv->image;
 	return 0;
 }

@@ -322,3 +322,22 @@ int index_next(struct index *ix, uint64_t block, uint64_t *out)
 	}
 	return found ? 0 : 1;
 }
+
+uint32_t index_newest_key(struct index *ix)
+{
+	uint32_t newest = 0, d;
+	size_t i;
+
+	for (i = 0; i < ix->n_parts; i++) {
+		struct index_part *p = &ix->parts[i];
+
+		if (p->kind == INDEX_UNREADABLE ||
+		    (p->kind == INDEX_PAGED && load(ix, p) < 0) ||
+		    !p->tables.deltas)
+			continue;
+		for (d = 0; d < p->tables.head.n_deltas; d++)
+			newest = MAX(newest,
+				     p->tables.deltas[d].delta.key_id);
+	}
+	return newest;
+}

@@ -76,6 +76,12 @@ int index_find(struct index *ix, uint64_t first, uint64_t end,
 /* Start of the first covered block at or after block: 0 and *out; 1: none. */
 int index_next(struct index *ix, uint64_t block, uint64_t *out);
 
+/*
+ * The highest generation of the volume's key that a unit of these parts names;
+ * 0 when there is none, or none that can be read.
+ */
+uint32_t index_newest_key(struct index *ix);
+
 static inline const struct index_part *index_part(const struct index *ix,
 						  const struct ent *e)
 {

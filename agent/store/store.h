@@ -177,6 +177,8 @@ int view_open(struct store *s, const struct uuid *volume, uint64_t epoch,
 	      uint64_t seq, struct view **out, struct err *err);
 void view_close(struct view *v);
 const struct point_info *view_point(const struct view *v);
+/* The highest generation of the volume's key that its units need; 0: none. */
+uint32_t view_newest_key(struct view *v);
 
 /* One piece of the answer: blocks [first, first + count) come from a unit. */
 struct view_piece {

@@ -181,6 +181,11 @@ const struct point_info *view_point(const struct view *v)
 	return &v->info;
 }
 
+uint32_t view_newest_key(struct view *v)
+{
+	return index_newest_key(&v->ix);
+}
+
 /* ---- walking ---- */
 
 struct walk {

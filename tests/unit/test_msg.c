@@ -387,6 +387,8 @@ TEST(bad_names_are_refused)
 
 TEST(bad_numbers_are_refused)
 {
+	static const uint8_t too_long[KEY_TEXT_MAX + 1];
+
 	EXPECT_REFUSED(MSG_HELLO, m.u.hello.version_min = 0);
 	EXPECT_REFUSED(MSG_HELLO, m.u.hello.version_min = 4);
 	EXPECT_REFUSED(MSG_HELLO, m.u.hello.role = (enum wire_role)0);
@@ -423,7 +425,8 @@ TEST(bad_numbers_are_refused)
 	EXPECT_REFUSED(MSG_VIEW_OPEN, (m.u.view_open.select = WIRE_SELECT_SEQ,
 				       m.u.view_open.seq = 0));
 	EXPECT_REFUSED(MSG_ESCROW, m.u.bytes.n = 0);
-	EXPECT_REFUSED(MSG_ESCROW, m.u.bytes.n = KEY_TEXT_MAX + 1);
+	EXPECT_REFUSED(MSG_ESCROW, (m.u.bytes.p = too_long,
+				    m.u.bytes.n = sizeof(too_long)));
 }
 
 TEST(flags_are_zero_or_one)
@@ -526,7 +529,7 @@ TEST(numbers_and_limits_are_the_documented_ones)
 		{ 24, "ACK", -EPROTO, 88 },
 		{ 25, "CONFIRM", 24, -EPROTO },
 		{ 26, "DISCARD", 0, -EPROTO },
-		{ 27, "ESCROW", 1024, -EPROTO },
+		{ 27, "ESCROW", 8192, -EPROTO },
 		{ 32, "POINTS_QUERY", 132, -EPROTO },
 		{ 33, "POINT", -EPROTO, 128 },
 		{ 34, "POINTS_END", -EPROTO, 0 },

@@ -536,13 +536,22 @@ TEST(an_escrowed_key_is_kept_outside_the_store_and_never_replaced)
 	EXPECT_INT(escrow(&s, &h.key, "db1", &f.env.node), DIAL_ERROR);
 	ASSERT_OK(replica_key(f.replica, &h.volume, &key, &err));
 	EXPECT_MEM(key.bytes, h.key.bytes, VOLUME_KEY_BYTES);
-	/* the next generation: the former one stays beside it */
+	/* another generation: the former ones stay, whoever has forgotten them */
 	other.id = 2;
 	EXPECT_INT(escrow(&s, &other, "db1", &h.volume), DIAL_DONE);
 	ASSERT_OK(replica_key(f.replica, &h.volume, &key, &err));
 	EXPECT_INT(key.id, 2);
-	snprintf(path, sizeof(path), "%s/keys/%s.1.key", f.state, uuid);
-	EXPECT_OK(stat(path, &st));
+	EXPECT_MEM(key.bytes, other.bytes, VOLUME_KEY_BYTES);
+	EXPECT_MEM(volume_key_find(&key, 1), h.key.bytes, VOLUME_KEY_BYTES);
+	EXPECT_INT(escrow(&s, &h.key, "db1", &h.volume), DIAL_DONE);
+	/* a key that is right in one generation and wrong in another: no */
+	ASSERT_OK(volume_key_rotate(&other, rnd_system()));
+	ASSERT_INT(volume_key_merge(&other, &h.key), 1);
+	other.former[0].bytes[5] ^= 1;
+	EXPECT_INT(escrow(&s, &other, "db1", &h.volume), DIAL_ERROR);
+	EXPECT_STR(s.why.code, "key-conflict");
+	ASSERT_OK(replica_key(f.replica, &h.volume, &other, &err));
+	EXPECT_MEM(&other, &key, sizeof(key));
 	/* the session went on through all of it */
 	ASSERT_INT(history_point(&h, &s), 0);
 	EXPECT_TRUE(status_of(&f).has_key);
