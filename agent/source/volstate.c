@@ -207,9 +207,15 @@ int volstate_save(const struct volstate *v, const struct volstate_switches *sw,
 		      VOLUME_FORMAT, "name", v->name, "uuid", uuid, "epoch",
 		      (json_int_t)v->epoch, "block_bytes",
 		      (json_int_t)v->block_bytes, "paused", sw->paused,
+<<<<<<< /work/main/agent/source/volstate.c
+		      "key_exported", sw->key_exported, "resync", sw->resync);
+	if (o && sw->differs)
+		(void)json_object_set_new(o, "differs", json_true());
+=======
 		      "key_exported_id", (json_int_t)sw->key_exported_id,
 		      "key_escrowed_id", (json_int_t)sw->key_escrowed_id,
 		      "resync", sw->resync);
+>>>>>>> /tmp/keys/theirs
 	if (o && sw->has_device)
 		(void)json_object_set_new(o, "device",
 					  device_to_json(&sw->device));
@@ -278,6 +284,7 @@ static int state_load(struct volstate *v)
 	if (json_is_true(json_object_get(o, "key_exported")))
 		v->sw.key_exported_id = 1;
 	v->sw.resync = json_is_true(json_object_get(o, "resync"));
+	v->sw.differs = json_is_true(json_object_get(o, "differs"));
 	d = json_object_get(o, "device");
 	v->sw.has_device = json_is_object(d);
 	if (v->sw.has_device)
@@ -344,6 +351,46 @@ static int key_load(struct volstate *v, struct err *err)
 
 /* ---- opening ---- */
 
+/*
+ * A volume is made under "<uuid>.new" and gets its name when it is whole: what
+ * has that name was cut off, and nobody has its key yet.
+ */
+#define NEW_SUFFIX ".new"
+
+static bool is_unfinished(const char *entry)
+{
+	size_t n = strlen(entry), tail = strlen(NEW_SUFFIX);
+	char uuid[UUID_TEXT_SIZE];
+	struct uuid u;
+
+	if (n != UUID_TEXT_SIZE - 1 + tail ||
+	    strcmp(entry + n - tail, NEW_SUFFIX) != 0)
+		return false;
+	memcpy(uuid, entry, n - tail);
+	uuid[n - tail] = '\0';
+	return !uuid_parse(uuid, &u);
+}
+
+static void unlink_in(struct io *io, const char *dir, const char *name)
+{
+	char path[700];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	(void)io->ops->unlinkat(io, AT_FDCWD, path, 0);
+}
+
+/* What cannot be removed is in nobody's way. */
+static void remove_unfinished(struct io *io, const char *dir)
+{
+	static const char *const names[] = { "key.tmp", "key", "acked",
+					     "volume.json.tmp", "volume.json" };
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		unlink_in(io, dir, names[i]);
+	(void)io->ops->unlinkat(io, AT_FDCWD, dir, AT_REMOVEDIR);
+}
+
 struct search {
 	struct volstate *v;
 	const char *volumes;
@@ -361,13 +408,15 @@ static int examine(void *arg, const char *entry)
 	struct uuid u;
 	int r;
 
-	if (uuid_parse(entry, &u))
-		return 0;
 	(void)snprintf(found.dir, sizeof(found.dir), "%s/%s", s->volumes,
 		       entry);
+	if (is_unfinished(entry))
+		remove_unfinished(s->v->io, found.dir);
+	if (uuid_parse(entry, &u))
+		return 0;
 	r = state_load(&found);
-	/* A directory without a state file is a creation that was cut off. One
-	 * that cannot be read may be the very volume: never made anew. */
+	/* A directory without a state file is no volume. One that cannot be
+	 * read may be the very volume: never made anew. */
 	if (r == -ENOENT)
 		return 0;
 	if (!r && !uuid_equal(&found.uuid, &u))
@@ -384,7 +433,23 @@ static int examine(void *arg, const char *entry)
 	return 0;
 }
 
-/* The state file comes last: only then is the volume there. */
+/* The name comes last: only then is the volume there. */
+static int give_name(struct volstate *v, const char *volumes,
+		     const char *uuid, struct err *err)
+{
+	char dir[sizeof(v->dir)];
+	int r;
+
+	(void)snprintf(dir, sizeof(dir), "%s/%s", volumes, uuid);
+	r = v->io->ops->renameat(v->io, AT_FDCWD, v->dir, AT_FDCWD, dir);
+	if (r)
+		return err_sys(err, r, "state-unwritable", dir,
+			       "create volume state");
+	memcpy(v->dir, dir, sizeof(dir));
+	/* It is there: this makes its name durable. */
+	return io_make_dir(v->io, dir, 0700, err);
+}
+
 static int create(struct volstate *v, struct rnd *rnd, const char *volumes,
 		  const char *name, struct err *err)
 {
@@ -399,6 +464,11 @@ static int create(struct volstate *v, struct rnd *rnd, const char *volumes,
 	if (r)
 		return err_sys(err, r, "no-random", name, "make identity");
 	uuid_format(&v->uuid, uuid);
+<<<<<<< /work/main/agent/source/volstate.c
+	(void)snprintf(v->dir, sizeof(v->dir), "%s/%s" NEW_SUFFIX, volumes,
+		       uuid);
+	r = io_make_dir(v->io, v->dir, 0700, err);
+=======
 	(void)snprintf(v->dir, sizeof(v->dir), "%s/%s", volumes, uuid);
 	r = volstate_write_files(v, err);
 	return r ? r : volstate_save(v, &v->sw, err);
@@ -408,6 +478,7 @@ int volstate_write_files(struct volstate *v, struct err *err)
 {
 	int r = io_make_dir(v->io, v->dir, 0700, err);
 
+>>>>>>> /tmp/keys/theirs
 	if (r)
 		return r;
 	r = key_write(v, &v->key);
@@ -416,6 +487,10 @@ int volstate_write_files(struct volstate *v, struct err *err)
 	if (r)
 		return err_sys(err, r, "state-unwritable", v->dir,
 			       "create volume state");
+<<<<<<< /work/main/agent/source/volstate.c
+	r = volstate_save(v, &v->sw, err);
+	return r ? r : give_name(v, volumes, uuid, err);
+=======
 	return 0;
 }
 
@@ -433,6 +508,7 @@ static int sync_names(const struct volstate *v, struct err *err)
 	if (fd >= 0)
 		(void)v->io->ops->close(v->io, fd);
 	return r < 0 ? err_sys(err, r, "state-unwritable", v->dir, "sync") : 0;
+>>>>>>> /tmp/keys/theirs
 }
 
 static int open_known(struct volstate *v, struct err *err)
@@ -455,6 +531,9 @@ static int open_known(struct volstate *v, struct err *err)
 		return err_sys(err, r, "state-damaged", path,
 			       "read acknowledged point");
 	intent_read(v);
+	/* Of a change that was cut off. */
+	unlink_in(v->io, v->dir, "key.tmp");
+	unlink_in(v->io, v->dir, "volume.json.tmp");
 	return 0;
 }
 

@@ -23,8 +23,16 @@
  *                are written in turn, so that one is always whole; then the
  *                commit that was sent last
  *
+<<<<<<< /work/main/agent/source/volstate.h
+ * "<uuid>.new" beside them is a volume that is being made, or the rest of one
+ * whose making was cut off; the next volstate_open removes that. Hence no two
+ * at the same time in one state directory.
+ *
+ * Every function leaves the old content in force when it fails.
+=======
  * Every function leaves the old content in force when it fails. A directory
  * "<uuid>.removed" is a volume that is no more, not deleted to the end yet.
+>>>>>>> /tmp/keys/theirs
  */
 struct acked {
 	bool valid;
@@ -39,6 +47,8 @@ struct volstate_switches {
 	/* Generations of the key that are known to be kept elsewhere; 0: none */
 	uint32_t key_exported_id, key_escrowed_id;
 	bool resync;			/* ordered, not yet done */
+	bool differs;			/* verify found a difference, and no
+					 * resync has been done since */
 	bool has_device;		/* the id below is of one once seen */
 	struct blkdev_id device;
 };
