@@ -40,6 +40,8 @@ const struct command commands[] = {
 	  "OFF:LEN] [--in-place] [--key FILE] [--from REPLICA | --store DIR]",
 	  "write a point to a device or file", restore_opts, 1, 1,
 	  cmd_restore },
+	{ "events", "[--follow] [--since TIME]", "show what happened",
+	  events_opts, 0, 0, cmd_events },
 	{ "key export", "VOLUME [--to FILE]", "print or save a volume's key",
 	  key_export_opts, 1, 1, cmd_key_export },
 	{ "key import", "VOLUME FILE", "take an exported key", NULL, 2, 2,
@@ -70,7 +72,6 @@ const struct command commands[] = {
 	LATER("drill", "run|list|show ...", "rehearse a failover"),
 	LATER("why", "VOLUME", "what limits it, in sentences"),
 	LATER("forecast", "DEVICE", "predict lag, bandwidth and space"),
-	LATER("events", "[--follow] [--since TIME]", "what happened"),
 	LATER("store", "check|rebuild-catalog", "repair a store"),
 	{ 0 },
 };

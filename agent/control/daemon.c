@@ -13,6 +13,7 @@
 #include "control/daemon.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,8 @@
 #include "base/rnd.h"
 #include "control/departures.h"
 #include "control/handlers.h"
+#include "control/revocations.h"
+#include "control/version.h"
 #include "control/privileges.h"
 #include "source/blkdev.h"
 
@@ -30,6 +33,8 @@
 #define DRAIN_TIMEOUT_MS 30000
 /* What a reload waits for volumes that leave or change. */
 #define LEAVE_TIMEOUT_MS 5000
+/* What the last events get to be written. */
+#define EVENTS_TIMEOUT_MS 5000
 
 struct daemon_volume {
 	struct volume *v;
@@ -44,6 +49,8 @@ struct daemon {
 	struct replica *replica;	/* NULL: no replica; fixed */
 	struct ctlserver *server;
 	struct departures *departures;	/* volumes that are being stopped */
+	struct eventlog *events;	/* fixed */
+	struct revocations revocations;	/* main thread */
 
 	pthread_mutex_t lock;		/* guards what follows */
 	pthread_cond_t user_left;
@@ -124,6 +131,29 @@ const struct source_env *daemon_source_env(const struct daemon *d)
 	return &d->source_env;
 }
 
+struct eventlog *daemon_eventlog(const struct daemon *d)
+{
+	return d->events;
+}
+
+void daemon_tell(struct daemon *d, const char *slug, const char *object,
+		 const char *reason, const char *fmt, ...)
+{
+	const struct event e = {
+		.slug = slug,
+		.role = "daemon",
+		.object = object,
+		.reason = reason,
+	};
+	char text[EVENT_MESSAGE_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	event_tell(eventlog_sink(d->events), &e, "%s", text);
+}
+
 int daemon_replica_config(struct daemon *d, const char *name,
 			  struct replica_config *out)
 {
@@ -195,6 +225,8 @@ static void put_in(struct daemon *d, struct daemon_volume *dv)
 
 static void daemon_free(struct daemon *d)
 {
+	eventlog_close(d->events, EVENTS_TIMEOUT_MS);
+	revocations_free(&d->revocations);
 	config_free(d->config);
 	departures_free(d->departures);
 	free(d->volumes);
@@ -235,6 +267,48 @@ static struct daemon *daemon_new(const struct state *st, size_t n_volumes)
 		return d;
 	daemon_free(d);
 	return NULL;
+}
+
+/* Before the roles, which tell of what they find. */
+static int open_events(struct daemon *d, const struct config *c,
+		       struct err *err)
+{
+	const struct eventlog_config cfg = {
+		.io = d->source_env.io,
+		.clock = d->source_env.clock,
+		.state_dir = d->state_dir,
+	};
+	struct eventlog_stats st;
+	bool unclean;
+	int ret = eventlog_open(&cfg, &d->events, err);
+
+	if (ret < 0)
+		return ret;
+	d->source_env.events = eventlog_sink(d->events);
+	d->replica_env.events = eventlog_sink(d->events);
+	eventlog_get_stats(d->events, &st);
+	unclean = st.had_events && strcmp(st.last_slug, "daemon-stopped") != 0;
+	daemon_tell(d, "daemon-started", "understudyd",
+		    unclean ? "unclean-end" : NULL,
+		    "version %s, %zu volumes, %s%s", UNDERSTUDY_VERSION,
+		    c->n_volumes, c->has_store ? "a replica" : "no replica",
+		    unclean ? "; the one before did not come to its end" : "");
+	return 0;
+}
+
+/* Those revoked since the last event, while no daemon ran, are news. */
+static void tell_revocations(struct daemon *d)
+{
+	struct eventlog_stats st;
+	int64_t since_ns;
+
+	eventlog_get_stats(d->events, &st);
+	since_ns = st.had_events ? st.last_wall_ns :
+				   clock_wall_ns(d->source_env.clock);
+	if (d->replica)
+		revocations_look(&d->revocations, d->state_dir,
+				 since_ns / (int64_t)NSEC_PER_SEC,
+				 eventlog_sink(d->events));
 }
 
 static int start_roles(struct daemon *d, const struct config *c,
@@ -294,13 +368,18 @@ int daemon_start(const struct state *st, struct config *c, struct daemon **out,
 
 	if (!d)
 		return err_sys(err, -ENOMEM, "no-memory", st->dir, "start");
-	ret = start_roles(d, c, err);
+	ret = open_events(d, c, err);
+	if (!ret)
+		ret = start_roles(d, c, err);
 	if (ret < 0) {
+		daemon_tell(d, "daemon-failed", "understudyd", err->code,
+			    "%s", err->message);
 		end_roles(d);
 		daemon_free(d);
 		return ret;
 	}
 	d->config = c;
+	tell_revocations(d);
 	forget_others(d);
 	*out = d;
 	return 0;
@@ -409,6 +488,10 @@ static void end_changed(struct daemon *d, const struct config *c)
 		}
 		log_info("volume %s: %s", dv->name,
 			 vc ? "configuration changed" : "removed");
+		daemon_tell(d, vc ? "volume-changed" : "volume-removed",
+			    dv->name, NULL,
+			    vc ? "its configuration is another one" :
+				 "the configuration has it no more");
 		if (send_off(d, dv, !vc))
 			i++;
 	}
@@ -433,9 +516,13 @@ static void start_new(struct daemon *d, const struct config *c)
 		}
 		if (start_volume(d, &c->volumes[i], &dv, &err) < 0) {
 			log_failure(LOG_LEVEL_ERR, &err);
+			daemon_tell(d, "volume-failed", c->volumes[i].name,
+				    err.code, "%s", err.message);
 			continue;
 		}
 		log_info("volume %s: started", dv->name);
+		daemon_tell(d, "volume-started", dv->name, NULL, "device %s",
+			    c->volumes[i].device);
 		put_in(d, dv);
 	}
 }
@@ -491,6 +578,9 @@ int daemon_reload(struct daemon *d, struct config *c, struct err *err)
 	(void)departures_wait(d->departures, LEAVE_TIMEOUT_MS);
 	start_new(d, c);
 	order_as(d, c);
+	if (d->replica)
+		revocations_look(&d->revocations, d->state_dir, 0,
+				 eventlog_sink(d->events));
 	return 0;
 }
 
@@ -517,6 +607,8 @@ bool daemon_stop(struct daemon *d)
 {
 	bool ended = true;
 
+	daemon_tell(d, "daemon-stopping", "understudyd", NULL,
+		    "tracking goes on");
 	if (d->server)
 		ctlserver_cancel(d->server);
 	while (ended && d->n_volumes)
@@ -527,8 +619,14 @@ bool daemon_stop(struct daemon *d)
 	if (ended && d->replica)
 		ended = !departures_add(d->departures, "", end_replica,
 					d->replica);
-	if (!departures_wait(d->departures, DRAIN_TIMEOUT_MS) || !ended)
+	ended &= departures_wait(d->departures, DRAIN_TIMEOUT_MS);
+	daemon_tell(d, "daemon-stopped", "understudyd",
+		    ended ? NULL : "not-in-time",
+		    ended ? "in order" : "not everything ended in time");
+	if (!ended) {
+		(void)eventlog_flush(d->events, EVENTS_TIMEOUT_MS);
 		return false;
+	}
 	daemon_free(d);
 	return true;
 }

@@ -7,6 +7,7 @@
 
 #include "control/config.h"
 #include "control/ctlserver.h"
+#include "control/eventlog.h"
 #include "control/selector.h"
 #include "control/state.h"
 #include "replica/replica.h"
@@ -69,5 +70,11 @@ struct replica *daemon_replica(const struct daemon *d);
 int daemon_replica_config(struct daemon *d, const char *name,
 			  struct replica_config *out);
 const struct source_env *daemon_source_env(const struct daemon *d);
+/* What happened. Lives as long as the daemon. */
+struct eventlog *daemon_eventlog(const struct daemon *d);
+/* As an event; reason may be NULL. */
+void daemon_tell(struct daemon *d, const char *slug, const char *object,
+		 const char *reason, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
 
 #endif

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #define NAME_DIGITS 20
 #define NAME_SUFFIX ".jsonl"
@@ -143,30 +144,27 @@ int event_files_walk(const struct event_files *f, uint64_t first, line_cb cb,
 	return r;
 }
 
-struct newest {
-	uint64_t id;
-	char *slug;
-};
-
 static int take_newest(void *arg, uint64_t id, const json_t *event)
 {
 	const char *slug = json_string_value(json_object_get(event, "slug"));
-	struct newest *nw = arg;
+	const char *time = json_string_value(json_object_get(event, "time"));
+	struct event_last *last = arg;
 
-	nw->id = id;
-	(void)snprintf(nw->slug, 32, "%s", slug ? slug : "");
+	last->id = id;
+	if (!time || time_parse(time, 0, &last->wall_ns) < 0)
+		last->wall_ns = 0;
+	(void)snprintf(last->slug, sizeof(last->slug), "%s", slug ? slug : "");
 	return 0;
 }
 
-int event_files_look(struct event_files *f, uint64_t *newest, char last[32])
+int event_files_look(struct event_files *f, struct event_last *out)
 {
 	_cleanup_free_ struct names *names = malloc(sizeof(*names));
-	struct newest nw = { .slug = last };
 	int r = names ? list(f, names) : -ENOMEM;
 	size_t i;
 
-	last[0] = 0;
-	for (i = r ? 0 : names->n; i-- > 0 && !nw.id && !r;) {
+	memset(out, 0, sizeof(*out));
+	for (i = r ? 0 : names->n; i-- > 0 && !out->id && !r;) {
 		_cleanup_free_ char *text = NULL;
 		uint64_t first = 0;
 		char path[640];
@@ -176,9 +174,8 @@ int event_files_look(struct event_files *f, uint64_t *newest, char last[32])
 		r = io_read_file(f->io, AT_FDCWD, path, READ_MAX_BYTES, &text,
 				 &len);
 		if (!r)
-			r = walk_text(text, len, &first, take_newest, &nw);
+			r = walk_text(text, len, &first, take_newest, out);
 	}
-	*newest = nw.id;
 	return r;
 }
 

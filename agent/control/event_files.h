@@ -30,11 +30,15 @@ struct event_files {
 
 void event_files_init(struct event_files *f, struct io *io,
 		      const char *state_dir);
-/*
- * Looks what is there; changes nothing. *newest: 0 when there is none. last
- * gets the slug of the newest event. 0, or what the directory's reading gave.
- */
-int event_files_look(struct event_files *f, uint64_t *newest, char last[32]);
+/* The newest event; id 0: there is none. */
+struct event_last {
+	uint64_t id;
+	int64_t wall_ns;
+	char slug[32];
+};
+
+/* Looks what is there; changes nothing. 0, or what reading the directory gave. */
+int event_files_look(struct event_files *f, struct event_last *out);
 /* Whole lines, the first of them event first_id; on the disk on return.
  * After a failure the same, or more, is to be given again. */
 int event_files_append(struct event_files *f, uint64_t first_id,

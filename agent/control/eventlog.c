@@ -55,8 +55,8 @@ struct eventlog {
 	struct event_merge merge;
 	struct slug_count counts[EVENTLOG_SLUGS_MAX];
 	size_t n_counts;
-	char last_slug[32];
-	bool had_events, unreadable;
+	struct event_last last;		/* at the start */
+	bool unreadable;
 };
 
 /* ---- taking ---- */
@@ -292,11 +292,10 @@ static void init_cond(pthread_cond_t *c)
 /* Ids go on where they were; where that cannot be known, far behind. */
 static void find_start(struct eventlog *l)
 {
-	uint64_t newest = 0;
-	int ret = event_files_look(&l->files, &newest, l->last_slug);
+	int ret = event_files_look(&l->files, &l->last);
+	uint64_t newest = l->last.id;
 
 	l->unreadable = ret < 0;
-	l->had_events = newest > 0;
 	if (ret < 0) {
 		log_warn("%s: what happened before cannot be read: %s",
 			 l->files.dir, strerrordesc_np(-ret));
@@ -406,10 +405,11 @@ void eventlog_get_stats(struct eventlog *l, struct eventlog_stats *out)
 		.lost = l->lost,
 		.unsaved = l->next - 1 - l->saved,
 		.failure = l->failure,
-		.had_events = l->had_events,
+		.had_events = l->last.id > 0,
+		.last_wall_ns = l->last.wall_ns,
 		.unreadable = l->unreadable,
 	};
-	memcpy(out->last_slug, l->last_slug, sizeof(out->last_slug));
+	memcpy(out->last_slug, l->last.slug, sizeof(out->last_slug));
 }
 
 int eventlog_counts(struct eventlog *l,

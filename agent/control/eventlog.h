@@ -39,8 +39,9 @@ struct eventlog_stats {
 	uint64_t lost;			/* neither on disk nor in memory */
 	uint64_t unsaved;		/* in memory only, as of now */
 	int failure;			/* why: negative errno; 0: it is written */
-	char last_slug[32];		/* newest in the files at the start */
-	bool had_events;		/* there was one */
+	bool had_events;		/* in the files, at the start; of the */
+	int64_t last_wall_ns;		/* newest of them the time */
+	char last_slug[32];		/* and what it told of */
 	bool unreadable;		/* the files could not be looked at */
 };
 

@@ -196,6 +196,21 @@ static int tell_progress(void *arg, const struct restore_progress *p)
 	return 0;
 }
 
+static void tell_event(struct restore_call *rc, const struct image *im,
+		       const struct err *failure)
+{
+	const char *volume = im ? im->name : rc->a.volume;
+
+	if (failure)
+		daemon_tell(rc->d, "restore-failed", volume, failure->code,
+			    "to %s: %s", rc->a.target, failure->message);
+	else
+		daemon_tell(rc->d, "restored", volume, NULL,
+			    "point %llu to %s",
+			    (unsigned long long)im->point.meta.seq,
+			    rc->a.target);
+}
+
 static int run(struct restore_call *rc, int fd, json_t **result,
 	       struct err *err)
 {
@@ -214,9 +229,12 @@ static int run(struct restore_call *rc, int fd, json_t **result,
 	int ret;
 
 	ret = open_image(rc, &im, err);
+	if (!ret)
+		ret = restore_run(im, fd, &o, &rr, err);
 	if (ret < 0)
+		tell_event(rc, im, err);
+	if (ret < 0 && !im)
 		return ret;
-	ret = restore_run(im, fd, &o, &rr, err);
 	if (ret < 0) {
 		ctl_call_details(rc->call,
 				 json_pack("{s:s}", "target",
@@ -227,6 +245,7 @@ static int run(struct restore_call *rc, int fd, json_t **result,
 	}
 	*result = restore_result_json(im, &rr, clock_mono_ns(clock_real()) -
 						       start_ns);
+	tell_event(rc, im, NULL);
 	log_info("volume %s: point %llu restored to %s", im->name,
 		 (unsigned long long)im->point.meta.seq, rc->a.target);
 	return *result ? 0 : handler_no_memory("restore", err);

@@ -248,6 +248,7 @@ const struct ctl_verb control_verbs[] = {
 	{ "resume", handle_resume, false },
 	{ "resync", handle_resync, false },
 	{ "restore", handle_restore, true },
+	{ "events", handle_events, true },
 	{ "key-export", handle_key_export, false },
 	{ "key-exported", handle_key_exported, false },
 	{ "key-rotate", handle_key_rotate, false },

@@ -209,8 +209,12 @@ static void reload(struct daemon *d, const char *path)
 	if (ret < 0) {
 		err_done(&err, "the old configuration stays");
 		log_failure(LOG_LEVEL_ERR, &err);
+		daemon_tell(d, "configuration-refused", path, err.code, "%s",
+			    err.message);
 	} else {
 		log_info("configuration reloaded");
+		daemon_tell(d, "configuration-reloaded", path, NULL,
+			    "it is in force");
 	}
 	(void)sdnotify_ready();
 }

@@ -297,6 +297,7 @@ int replica_start(const struct replica_role_config *cfg,
 	if (r->listener)
 		log_info("replica: listening on %s, port %u, store %s",
 			 r->listen, listener_port(r->listener), r->store_path);
+	replica_tell_states(r);
 	*out = r;
 	return 0;
 }
@@ -332,6 +333,19 @@ void replica_stop(struct replica *r)
 uint16_t replica_port(const struct replica *r)
 {
 	return r->listener ? listener_port(r->listener) : 0;
+}
+
+void replica_get_sessions(struct replica *r, struct replica_sessions *out)
+{
+	const struct peer *p;
+	LOCK_SCOPE(&r->lock);
+
+	*out = (struct replica_sessions){
+		.connections = r->n_peers,
+		.strangers = r->n_strangers,
+	};
+	for (p = r->peers; p; p = p->next)
+		out->senders += p->full_name[0] != 0;
 }
 
 struct store *replica_store(struct replica *r)

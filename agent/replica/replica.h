@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/event.h"
 #include "base/io.h"
 #include "base/rnd.h"
 #include "base/uuid.h"
@@ -54,6 +55,7 @@ struct replica_env {
 			  uint32_t part_major, uint32_t part_minor,
 			  const char *dir);
 	struct replica_limits limits;
+	struct event_sink *events;	/* NULL: nobody wants to know */
 };
 
 struct replica_volume_status {
@@ -81,6 +83,12 @@ int replica_start(const struct replica_role_config *cfg,
 /* Tells every peer, waits for their threads, closes the store. */
 void replica_stop(struct replica *r);
 uint16_t replica_port(const struct replica *r);
+struct replica_sessions {
+	unsigned int connections;	/* in all */
+	unsigned int strangers;		/* of them not accepted yet */
+	unsigned int senders;		/* that have a volume open */
+};
+void replica_get_sessions(struct replica *r, struct replica_sessions *out);
 struct store *replica_store(struct replica *r);
 /* One row per volume; a non-zero result of cb ends it and is returned. */
 int replica_status(struct replica *r,

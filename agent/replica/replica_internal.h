@@ -67,6 +67,8 @@ struct volume_record {
 	struct uuid author_node, author_boot;
 	int64_t since_wall_ns;		/* of the state */
 	char state[16];			/* as last told; "": not since */
+	char event_state[16];		/* of which an event has told */
+	int64_t event_wall_ns;		/* when that was */
 };
 
 struct replica {
@@ -138,6 +140,14 @@ void session_run(struct peer *p, struct conn *conn);
 
 /* Under lock. NULL: out of memory. */
 struct volume_record *record_get(struct replica *r, const struct uuid *uuid);
+/* As an event of a volume, or of what else; reason may be NULL. */
+void replica_tell(struct replica *r, const char *slug, const char *object,
+		  const char *reason, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+/* Has the state of a volume changed? Looks it up in the store: no lock. */
+void replica_tell_state(struct replica *r, const struct uuid *uuid);
+/* Of all of them. */
+void replica_tell_states(struct replica *r);
 /* The session of p may write the volume now; the older one is stopped. */
 int record_begin(struct replica *r, const struct uuid *uuid, struct peer *p,
 		 const char *full_name, int64_t offset_ns);
@@ -152,8 +162,8 @@ void record_end(struct replica *r, const struct uuid *uuid, struct peer *p,
 /* A volume was refused before a session for it began. */
 void record_refused(struct replica *r, const struct uuid *uuid,
 		    const struct err *why);
-/* first: the volume had no point before. */
-void record_committed(struct replica *r, const struct uuid *uuid, bool first,
+/* first: the volume had no point before. May the state be another one now? */
+bool record_committed(struct replica *r, const struct uuid *uuid, bool first,
 		      int64_t flip_wall_ns);
 void record_confirmed(struct replica *r, const struct uuid *uuid,
 		      uint64_t epoch, uint64_t seq, int64_t wall_ns);

@@ -40,6 +40,9 @@ void replica_log_refusal(struct replica *r, const char *address,
 		r->refusals_unlogged = 0;
 	}
 	log_failure(LOG_LEVEL_WARN, err);
+	/* Of one object: strangers must not fill the log with their names. */
+	replica_tell(r, "peer-refused", "listener", err->code, "%s: %s",
+		     address, err->message);
 	if (more)
 		log_warn("%s: refused, and %u more since the last such line",
 			 address, more);

@@ -263,6 +263,9 @@ static int refuse(struct session *s, const struct wire_volume_open *o,
 	wire_error_from_err(err, &e);
 	record_refused(s->r, &o->uuid, err);
 	replica_log_refusal(s->r, s->peer->address, err);
+	replica_tell(s->r, "session-refused", err->object, err->code,
+		     "%s from %s: %s", s->conn->peer_name, s->peer->address,
+		     err->message);
 	return session_answered(s, serve_refuse(s->serve, &e));
 }
 
@@ -285,6 +288,9 @@ int push_volume_open(struct session *s, const struct wire_volume_open *o)
 	log_info("%s from %s: session began, newest point %" PRIu64 ":%" PRIu64
 		 ", %" PRIu64 " bytes staged", s->push.full_name,
 		 s->peer->address, info.epoch, s->push.seq, info.open_bytes);
+	replica_tell(s->r, "session-began", s->push.full_name, NULL,
+		     "from %s", s->peer->address);
+	replica_tell_state(s->r, &s->push.volume);
 	return session_answered(s, serve_volume(s->serve, &state));
 }
 
@@ -294,6 +300,10 @@ void push_close(struct session *s, const struct err *why)
 		return;
 	record_end(s->r, &s->push.volume, s->peer, why);
 	store_writer_close(TAKE_PTR(s->push.writer));
+	replica_tell(s->r, "session-ended", s->push.full_name,
+		     why ? why->code : NULL, "from %s%s%s", s->peer->address,
+		     why ? ": " : "", why ? why->message : "");
+	replica_tell_state(s->r, &s->push.volume);
 }
 
 /* ---- points ---- */
@@ -418,6 +428,7 @@ int push_commit(struct session *s, const struct wire_commit *c)
 	struct point_info point;
 	struct wire_ack ack;
 	struct head prev;
+	bool changes;
 	int r;
 
 	if (!s->push.writer)
@@ -430,8 +441,10 @@ int push_commit(struct session *s, const struct wire_commit *c)
 	r = store_writer_commit(s->push.writer, &meta, &prev, &point, &err);
 	if (r < 0)
 		return store_failed(s, r, &err, "commit a point");
-	record_committed(s->r, &s->push.volume, !s->push.seq,
-			 point.meta.flip_wall_ns);
+	changes = record_committed(s->r, &s->push.volume, !s->push.seq,
+				   point.meta.flip_wall_ns);
+	if (changes)
+		replica_tell_state(s->r, &s->push.volume);
 	s->push.seq = point.meta.seq;
 	s->push.has_delta = false;
 	ack_of(&point, &ack);
@@ -468,11 +481,16 @@ int push_discard(struct session *s)
 int push_escrow(struct session *s, const uint8_t *text, size_t len)
 {
 	struct err err = ERR_INIT;
+	bool had;
 	int r;
 
 	if (!s->push.writer)
 		return no_volume(s);
+	had = keys_has(s->r, &s->push.volume);
 	r = keys_save(s->r, &s->push.volume, (const char *)text, len, &err);
+	if (r == 0 && !had)
+		replica_tell(s->r, "key-escrowed", s->push.full_name, NULL,
+			     "its key is kept at this replica");
 	if (r < 0) {
 		log_failure(LOG_LEVEL_WARN, &err);
 		return session_answer_error(s, &err);

@@ -243,6 +243,7 @@ static int open_view(struct session *s, const struct wire_view_open *o,
 		     struct wire_view_state *state, struct err *err)
 {
 	int slot = free_slot(s), r;
+	char full_name[132];
 	struct point_info point;
 	struct volume_info v;
 	struct view *view;
@@ -268,6 +269,10 @@ static int open_view(struct session *s, const struct wire_view_open *o,
 	snprintf(state->source, sizeof(state->source), "%s", v.source);
 	snprintf(state->name, sizeof(state->name), "%s", v.name);
 	point_to_wire(view_point(view), &state->point);
+	snprintf(full_name, sizeof(full_name), "%s/%s", v.source, v.name);
+	replica_tell(s->r, "view-opened", full_name, NULL,
+		     "point %" PRIu64 " by %s from %s", point.meta.seq,
+		     s->conn->peer_name, s->peer->address);
 	return 0;
 }
 

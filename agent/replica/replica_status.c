@@ -16,11 +16,13 @@
  * The records are under the replica's lock; any thread.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/log.h"
 #include "replica/replica_internal.h"
 
 /* ---- records ---- */
@@ -135,20 +137,23 @@ static void note_time(struct replica *r, struct volume_record *rec,
 	rec->has_offset = true;
 }
 
-void record_committed(struct replica *r, const struct uuid *uuid, bool first,
+bool record_committed(struct replica *r, const struct uuid *uuid, bool first,
 		      int64_t flip_wall_ns)
 {
 	LOCK_SCOPE(&r->lock);
 	struct volume_record *rec = record_get(r, uuid);
+	bool changes;
 
 	if (!rec)
-		return;
+		return false;
 	note_time(r, rec, flip_wall_ns);
-	if (first || rec->full)
+	changes = first || rec->full;
+	if (changes)
 		note_change(r, rec);
 	rec->confirmed_seq = 0;
 	rec->full = false;
 	set_reason(rec, NULL);
+	return changes;
 }
 
 void record_confirmed(struct replica *r, const struct uuid *uuid,
@@ -221,6 +226,65 @@ static void tell_reason(struct replica_volume_status *out,
 	}
 }
 
+void replica_tell(struct replica *r, const char *slug, const char *object,
+		  const char *reason, const char *fmt, ...)
+{
+	const struct event e = {
+		.slug = slug,
+		.role = "replica",
+		.object = object,
+		.reason = reason,
+	};
+	char text[EVENT_MESSAGE_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	event_tell(r->env.events, &e, "%s", text);
+}
+
+/* Under lock: an event, when the state is not the one last told. */
+static void note_event(struct replica *r, struct volume_record *rec,
+		       const struct replica_volume_status *s)
+{
+	char slug[32], object[132];
+	const struct event e = {
+		.slug = slug,
+		.role = "replica",
+		.object = object,
+		.reason = s->reason,
+		.since_wall_ns = rec->event_wall_ns,
+	};
+	bool had = rec->event_state[0];
+
+	if (!strcmp(rec->event_state, s->state))
+		return;
+	snprintf(slug, sizeof(slug), "state-%s", s->state);
+	snprintf(object, sizeof(object), "%s/%s", s->info.source,
+		 s->info.name);
+	event_tell(r->env.events, &e, "%s%s%s%s%s", s->state,
+		   had ? ", was " : "", rec->event_state,
+		   s->message[0] ? ": " : "", s->message);
+	snprintf(rec->event_state, sizeof(rec->event_state), "%s", s->state);
+	rec->event_wall_ns = clock_wall_ns(r->env.clock);
+}
+
+static int tell_one(void *arg, const struct replica_volume_status *s)
+{
+	(void)arg;
+	(void)s;
+	return 0;
+}
+
+void replica_tell_states(struct replica *r)
+{
+	int n = replica_status(r, tell_one, NULL);
+
+	if (n < 0)
+		log_warn("replica: look at the volumes: %s", strerror(-n));
+}
+
 static int fill_row(struct replica *r, const struct volume_info *info,
 		    struct replica_volume_status *out)
 {
@@ -243,9 +307,19 @@ static int fill_row(struct replica *r, const struct volume_info *info,
 		if (out->has_lag)
 			out->lag_ns = lag_ns(r, rec, &info->newest);
 		tell_reason(out, rec);
+		note_event(r, rec, out);
 	}
 	out->has_key = keys_has(r, &info->uuid);
 	return 0;
+}
+
+void replica_tell_state(struct replica *r, const struct uuid *uuid)
+{
+	struct replica_volume_status row;
+	struct volume_info info;
+
+	if (!store_volume_by_uuid(r->store, uuid, &info))
+		(void)fill_row(r, &info, &row);
 }
 
 struct rows {

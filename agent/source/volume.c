@@ -324,12 +324,18 @@ static int set_paused(struct volume *v, bool paused, struct err *err)
 {
 	LOCK_SCOPE(&v->save_lock);
 	int r = save_switches(v, change_paused, &paused, err);
+	bool was;
 
 	if (r)
 		return r;
 	pthread_mutex_lock(&v->lock);
+	was = v->paused;
 	v->paused = paused;
 	pthread_mutex_unlock(&v->lock);
+	if (was != paused)
+		volume_tell(v, paused ? "pause-ordered" : "resume-ordered",
+			    NULL, paused ? "shipping stops; tracking goes on" :
+					   "shipping goes on");
 	wake(v);
 	return 0;
 }
@@ -361,6 +367,8 @@ int volume_resync(struct volume *v, struct err *err)
 	pthread_mutex_lock(&v->lock);
 	v->resync_wanted = true;
 	pthread_mutex_unlock(&v->lock);
+	volume_tell(v, "resync-ordered", NULL,
+		    "the device is taken as it is, everything is compared");
 	wake(v);
 	return 0;
 }

@@ -7,9 +7,11 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/event.h"
 #include "base/io.h"
 #include "base/rnd.h"
 #include "base/uuid.h"
+#include "source/tracker.h"
 #include "wire/seal.h"
 
 /*
@@ -54,6 +56,7 @@ struct source_env {
 	struct clock *clock;
 	struct rnd *rnd;
 	struct io *io;
+	struct event_sink *events;	/* NULL: nobody wants to know */
 };
 
 enum volume_state {
@@ -90,6 +93,7 @@ struct volume_status {
 	uint64_t points, cuts, cuts_converged, rounds;
 	uint64_t bytes_read, bytes_shipped, bytes_unchanged, bytes_staged;
 	char reader_kind[16];
+	struct tracker_losses losses;	/* all of them; detached: as of now */
 };
 
 struct sync_order {

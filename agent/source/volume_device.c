@@ -164,6 +164,7 @@ static int begin_dirty(struct volume *v, struct err *err)
 		r = v->tracker->ops->losses(v->tracker, &lost, err);
 		if (r)
 			return r;
+		volume_note_losses(v, &lost);
 		all = lost.issue_misses || lost.detached;
 	}
 	if (!all) {
@@ -184,6 +185,8 @@ static int begin_dirty(struct volume *v, struct err *err)
 		v->resync ? "resync was ordered"
 			     : "writes may have been missed while nothing "
 			       "tracked the device");
+	if (!v->resync)
+		volume_tell(v, why.code, NULL, "%s", why.message);
 	volume_set_phase(v, PHASE_COMPARING, &why);
 	return 0;
 }
@@ -270,6 +273,7 @@ int volume_device_verify(struct volume *v, struct err *err)
 	r = v->tracker->ops->losses(v->tracker, &lost, err);
 	if (r)
 		return r;
+	volume_note_losses(v, &lost);
 	loss = fatal_loss(v, &lost);
 	/* A write from before the tracking has no slot; only its completion
 	 * tells of it, so that must not be missed until all are through. */
@@ -283,6 +287,7 @@ int volume_device_verify(struct volume *v, struct err *err)
 	err_set(&why, -ESTALE, loss, v->cfg.name,
 		"the tracker may have missed writes: everything is compared");
 	log_failure(LOG_LEVEL_WARN, &why);
+	volume_tell(v, "tracking-lost", loss, "%s", why.message);
 	if (lost.slot_overflows || lost.detached || lost.map_errors) {
 		volume_device_drop(v, true);
 		return -ESTALE;

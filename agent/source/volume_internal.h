@@ -125,6 +125,8 @@ struct volume {
 					 * under way any more */
 	uint64_t next_cut_ns, next_dial_ns, next_device_ns, dial_backoff_ns;
 	uint64_t opened_ns;		/* the session */
+	bool session_told;		/* that it began, and not that it ended */
+	struct tracker_losses losses;	/* as the tracker said last */
 	struct ship_totals shipped_before;	/* of sessions that ended */
 };
 
@@ -141,6 +143,10 @@ void volume_note_reason(struct volume *v, const struct err *why);
 void volume_set_link(struct volume *v, const char *state, const char *reason);
 void volume_set_limit(struct volume *v, const char *by);
 void volume_publish(struct volume *v);
+/* As an event of this volume; reason may be NULL. */
+void volume_tell(struct volume *v, const char *slug, const char *reason,
+		 const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void volume_note_losses(struct volume *v, const struct tracker_losses *now);
 
 /* volume_device.c: 0 when device, tracker, reader and engine stand. */
 int volume_device_ready(struct volume *v, struct err *err);

@@ -326,6 +326,11 @@ void volume_session_close(struct volume *v, bool orderly)
 {
 	struct ship_totals t;
 
+	if (v->session_told)
+		volume_tell(v, "session-ended", NULL,
+			    "with replica %s, by this side",
+			    v->cfg.replica.name);
+	v->session_told = false;
 	if (v->cut)
 		cut_session_lost(v->cut);
 	if (v->ship) {

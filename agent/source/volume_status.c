@@ -6,6 +6,7 @@
  *
  * Everything here is under the volume's lock.
  */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,14 +80,55 @@ static enum volume_state state_now(const struct volume *v)
 	return lag_now(v) > lag_limit(v) ? VOLUME_LAGGING : VOLUME_PROTECTED;
 }
 
+void volume_tell(struct volume *v, const char *slug, const char *reason,
+		 const char *fmt, ...)
+{
+	const struct event e = {
+		.slug = slug,
+		.role = "source",
+		.object = v->cfg.name,
+		.reason = reason,
+	};
+	char text[EVENT_MESSAGE_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	event_tell(v->env.events, &e, "%s", text);
+}
+
+/* The state before, since when it was so, and what is said of the new one. */
+static void tell_state(struct volume *v, enum volume_state was, int64_t since)
+{
+	const struct volume_status *s = &v->shown;
+	char slug[32];
+	const struct event e = {
+		.slug = slug,
+		.role = "source",
+		.object = v->cfg.name,
+		.reason = s->reason[0] ? s->reason : s->limited_by,
+		.since_wall_ns = since,
+	};
+
+	(void)snprintf(slug, sizeof(slug), "state-%s",
+		       volume_state_name(v->last_state));
+	event_tell(v->env.events, &e, "%s%s%s%s%s",
+		   volume_state_name(v->last_state), since ? ", was " : "",
+		   since ? volume_state_name(was) : "",
+		   s->message[0] ? ": " : "", s->message);
+}
+
 static void note_state(struct volume *v)
 {
-	enum volume_state s = state_now(v);
+	enum volume_state s = state_now(v), was = v->last_state;
+	int64_t since = v->shown.since_wall_ns;
 
-	if (s == v->last_state && v->shown.since_wall_ns)
+	if (s == was && since)
 		return;
 	v->last_state = s;
 	v->shown.since_wall_ns = clock_wall_ns(v->env.clock);
+	tell_state(v, was, since);
 	log_info("volume %s: %s%s%s%s%s", v->cfg.name, volume_state_name(s),
 		 v->shown.reason[0] ? ": " : "", v->shown.reason,
 		 v->shown.message[0] ? ": " : "", v->shown.message);
@@ -149,6 +191,33 @@ static void publish_totals(struct volume *v)
 			       sizeof(v->shown.reader_kind), "%s",
 			       v->reader->kind);
 	}
+}
+
+static uint64_t grown(uint64_t sum, uint64_t now, uint64_t before)
+{
+	/* Less than before: the tracker counts anew. */
+	return sum + (now >= before ? now - before : now);
+}
+
+/* The worker's: what the tracker lost, added up over its new beginnings. */
+void volume_note_losses(struct volume *v, const struct tracker_losses *now)
+{
+	struct tracker_losses *sum = &v->shown.losses, *was = &v->losses;
+	LOCK_SCOPE(&v->lock);
+
+#define ADD(f) (sum->f = grown(sum->f, now->f, was->f))
+	ADD(issue_misses);
+	ADD(complete_misses);
+	ADD(lost_completions);
+	ADD(slot_overflows);
+	ADD(walk_overflows);
+	ADD(passthrough);
+	ADD(other_disk);
+	ADD(map_errors);
+	ADD(error_completions);
+#undef ADD
+	sum->detached = now->detached;
+	*was = *now;
 }
 
 /* The worker's own numbers, for others to see. */

@@ -180,6 +180,7 @@ static int read_failed(struct volume *v, const struct cut_round *round)
 		(unsigned long long)round->error_off_bytes);
 	err_remedy(&why, "look at the kernel log for %s", v->cfg.device);
 	log_failure(LOG_LEVEL_ERR, &why);
+	volume_tell(v, "point-missed", why.code, "%s", why.message);
 	volume_set_phase(v, PHASE_FAILED, &why);
 	v->next_cut_ns = now_ns(v) + ERROR_RETRY_NS;
 	return 1;
@@ -240,6 +241,9 @@ static int converge(struct volume *v, struct cut_round *round,
 	}
 	count_cut(v, false);
 	volume_set_limit(v, "contention");
+	volume_tell(v, "point-missed", "contention",
+		    "no cut in %u rounds: blocks are written again while "
+		    "they are read", ROUNDS_MAX);
 	return 1;
 }
 
@@ -368,8 +372,21 @@ static bool is_replicas_trouble(const struct err *err)
 	return false;
 }
 
+static void tell_session_failed(struct volume *v, const struct err *err)
+{
+	const char *slug = v->session_told ? "session-ended" :
+			   v->refused	   ? "session-refused" :
+					     "connect-failed";
+
+	v->session_told = false;
+	volume_tell(v, slug, err->code, "replica %s: %s", v->cfg.replica.name,
+		    err->message);
+}
+
 static void session_failed(struct volume *v, const struct err *err)
 {
+	if (err->num != -ECANCELED)
+		tell_session_failed(v, err);
 	if (is_replicas_trouble(err))
 		v->refused = false;
 	/* A session that ends as soon as it is used is no success: a full
@@ -421,6 +438,9 @@ static bool session_step(struct volume *v)
 		return false;
 	}
 	v->opened_ns = now_ns(v);
+	v->session_told = true;
+	volume_tell(v, "session-began", NULL, "with replica %s",
+		    v->cfg.replica.name);
 	/* A failure is over when a point has been made, not before. */
 	if (v->phase == PHASE_REFUSED)
 		volume_set_phase(v, v->vs.acked.valid ? PHASE_RUNNING

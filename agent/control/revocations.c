@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Events of certificates that were revoked. Main thread. */
+#include "control/revocations.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "pki/pki.h"
+
+struct look {
+	struct revocations *r;
+	int64_t since_s;
+	struct event_sink *events;
+};
+
+static bool is_known(const struct revocations *r, const char *serial)
+{
+	size_t i;
+
+	for (i = 0; i < r->n; i++)
+		if (!strcmp(r->serials[i], serial))
+			return true;
+	return false;
+}
+
+static int take(void *arg, const struct pki_cert *c)
+{
+	const struct event e = {
+		.slug = "certificate-revoked",
+		.role = "replica",
+		.object = c->subject.name,
+		.since_wall_ns = 0,
+	};
+	struct look *l = arg;
+	char (*more)[41];
+
+	if (!c->revoked || is_known(l->r, c->serial))
+		return 0;
+	more = reallocarray(l->r->serials, l->r->n + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	l->r->serials = more;
+	memcpy(more[l->r->n++], c->serial, sizeof(*more));
+	if (c->revoked_s >= l->since_s)
+		event_tell(l->events, &e, "certificate %s of %s is revoked",
+			   c->serial, c->subject.name);
+	return 0;
+}
+
+void revocations_look(struct revocations *r, const char *state_dir,
+		      int64_t since_s, struct event_sink *events)
+{
+	struct look l = { .r = r, .since_s = since_s, .events = events };
+	struct err err = ERR_INIT;
+	int ret = pki_list(state_dir, take, &l, &err);
+
+	if (ret < 0 && ret != -ENOENT)
+		log_failure(LOG_LEVEL_WARN, &err);
+}
+
+void revocations_free(struct revocations *r)
+{
+	free(r->serials);
+	r->serials = NULL;
+	r->n = 0;
+}

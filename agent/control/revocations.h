@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROL_REVOCATIONS_H
+#define CONTROL_REVOCATIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/event.h"
+
+/*
+ * Which certificates of this replica's authority are known to be revoked, so
+ * that each revocation is told of once: `pki revoke` works on files, and the
+ * daemon learns of it when it reads them. Main thread.
+ */
+struct revocations {
+	char (*serials)[41];
+	size_t n;
+};
+
+/*
+ * Tells of those that are new. since_s: older ones are known already, though
+ * not here; seconds since 1970. A daemon without an authority has none.
+ */
+void revocations_look(struct revocations *r, const char *state_dir,
+		      int64_t since_s, struct event_sink *events);
+void revocations_free(struct revocations *r);
+
+#endif
