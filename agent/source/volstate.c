@@ -207,15 +207,11 @@ int volstate_save(const struct volstate *v, const struct volstate_switches *sw,
 		      VOLUME_FORMAT, "name", v->name, "uuid", uuid, "epoch",
 		      (json_int_t)v->epoch, "block_bytes",
 		      (json_int_t)v->block_bytes, "paused", sw->paused,
-<<<<<<< /work/main/agent/source/volstate.c
-		      "key_exported", sw->key_exported, "resync", sw->resync);
-	if (o && sw->differs)
-		(void)json_object_set_new(o, "differs", json_true());
-=======
 		      "key_exported_id", (json_int_t)sw->key_exported_id,
 		      "key_escrowed_id", (json_int_t)sw->key_escrowed_id,
 		      "resync", sw->resync);
->>>>>>> /tmp/keys/theirs
+	if (o && sw->differs)
+		(void)json_object_set_new(o, "differs", json_true());
 	if (o && sw->has_device)
 		(void)json_object_set_new(o, "device",
 					  device_to_json(&sw->device));
@@ -395,6 +391,7 @@ struct search {
 	struct volstate *v;
 	const char *volumes;
 	const char *name;
+	bool sweeps;			/* removes what was not finished */
 	unsigned int n_found;		/* of that name */
 	char bad[600];			/* directory that stopped the search */
 };
@@ -410,7 +407,7 @@ static int examine(void *arg, const char *entry)
 
 	(void)snprintf(found.dir, sizeof(found.dir), "%s/%s", s->volumes,
 		       entry);
-	if (is_unfinished(entry))
+	if (s->sweeps && is_unfinished(entry))
 		remove_unfinished(s->v->io, found.dir);
 	if (uuid_parse(entry, &u))
 		return 0;
@@ -464,21 +461,18 @@ static int create(struct volstate *v, struct rnd *rnd, const char *volumes,
 	if (r)
 		return err_sys(err, r, "no-random", name, "make identity");
 	uuid_format(&v->uuid, uuid);
-<<<<<<< /work/main/agent/source/volstate.c
 	(void)snprintf(v->dir, sizeof(v->dir), "%s/%s" NEW_SUFFIX, volumes,
 		       uuid);
-	r = io_make_dir(v->io, v->dir, 0700, err);
-=======
-	(void)snprintf(v->dir, sizeof(v->dir), "%s/%s", volumes, uuid);
 	r = volstate_write_files(v, err);
-	return r ? r : volstate_save(v, &v->sw, err);
+	if (!r)
+		r = volstate_save(v, &v->sw, err);
+	return r ? r : give_name(v, volumes, uuid, err);
 }
 
 int volstate_write_files(struct volstate *v, struct err *err)
 {
 	int r = io_make_dir(v->io, v->dir, 0700, err);
 
->>>>>>> /tmp/keys/theirs
 	if (r)
 		return r;
 	r = key_write(v, &v->key);
@@ -487,10 +481,6 @@ int volstate_write_files(struct volstate *v, struct err *err)
 	if (r)
 		return err_sys(err, r, "state-unwritable", v->dir,
 			       "create volume state");
-<<<<<<< /work/main/agent/source/volstate.c
-	r = volstate_save(v, &v->sw, err);
-	return r ? r : give_name(v, volumes, uuid, err);
-=======
 	return 0;
 }
 
@@ -508,7 +498,6 @@ static int sync_names(const struct volstate *v, struct err *err)
 	if (fd >= 0)
 		(void)v->io->ops->close(v->io, fd);
 	return r < 0 ? err_sys(err, r, "state-unwritable", v->dir, "sync") : 0;
->>>>>>> /tmp/keys/theirs
 }
 
 static int open_known(struct volstate *v, struct err *err)
@@ -538,21 +527,19 @@ static int open_known(struct volstate *v, struct err *err)
 }
 
 /* 0 with the volume's identity in out; -ENOENT without err. */
-static int search(const char *volumes, const char *name, struct volstate *out,
-		  struct err *err)
+static int search(struct search *s, struct err *err)
 {
-	struct search s = { .v = out, .volumes = volumes, .name = name };
-	int r;
+	struct io *io = s->v->io;
+	int r = io->ops->listdir(io, AT_FDCWD, s->volumes, examine, s);
 
-	r = out->io->ops->listdir(out->io, AT_FDCWD, volumes, examine, &s);
 	if (r < 0) {
-		err_sys(err, r, "state-damaged", s.bad[0] ? s.bad : volumes,
+		err_sys(err, r, "state-damaged", s->bad[0] ? s->bad : s->volumes,
 			"read the state of a volume");
 		err_remedy(err, "put its volume.json back from a backup, or "
 				"move the directory away");
 		return r == -ENOENT ? -EIO : r;
 	}
-	return s.n_found ? 0 : -ENOENT;
+	return s->n_found ? 0 : -ENOENT;
 }
 
 static void init(struct volstate *v, struct io *io)
@@ -566,6 +553,8 @@ int volstate_open(struct io *io, struct rnd *rnd, const char *state_dir,
 		  const char *name, struct volstate *out, struct err *err)
 {
 	char volumes[512];
+	struct search s = { .v = out, .volumes = volumes, .name = name,
+			    .sweeps = true };
 	int r;
 
 	init(out, io);
@@ -573,7 +562,7 @@ int volstate_open(struct io *io, struct rnd *rnd, const char *state_dir,
 	r = io_make_dir(io, volumes, 0700, err);
 	if (r)
 		return r;
-	r = search(volumes, name, out, err);
+	r = search(&s, err);
 	if (!r)
 		r = open_known(out, err);
 	else if (r == -ENOENT)
@@ -587,13 +576,14 @@ int volstate_find(struct io *io, const char *state_dir, const char *name,
 		  struct volstate *out, struct err *err)
 {
 	char volumes[512];
+	struct search s = { .v = out, .volumes = volumes, .name = name };
 	int r;
 
 	init(out, io);
 	(void)snprintf(volumes, sizeof(volumes), "%s/volumes", state_dir);
 	r = io_make_dir(io, volumes, 0700, err);
 	if (!r)
-		r = search(volumes, name, out, err);
+		r = search(&s, err);
 	if (!r)
 		r = open_known(out, err);
 	if (!r && out->acked_fd >= 0)

@@ -23,16 +23,12 @@
  *                are written in turn, so that one is always whole; then the
  *                commit that was sent last
  *
-<<<<<<< /work/main/agent/source/volstate.h
  * "<uuid>.new" beside them is a volume that is being made, or the rest of one
  * whose making was cut off; the next volstate_open removes that. Hence no two
- * at the same time in one state directory.
+ * at the same time in one state directory. "<uuid>.removed" is a volume that
+ * is no more, not deleted to the end yet.
  *
  * Every function leaves the old content in force when it fails.
-=======
- * Every function leaves the old content in force when it fails. A directory
- * "<uuid>.removed" is a volume that is no more, not deleted to the end yet.
->>>>>>> /tmp/keys/theirs
  */
 struct acked {
 	bool valid;
