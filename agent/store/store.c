@@ -137,6 +137,11 @@ static int take_lock(struct store *s, struct err *err)
 	return 0;
 }
 
+/*
+ * Both directories are synced also when nothing is made here: what a process
+ * that was killed had made may be in memory only, and what is written from now
+ * on lies in it.
+ */
 static int open_volumes_dir(struct store *s, struct err *err)
 {
 	struct io *io = s->cfg.io;
@@ -144,9 +149,9 @@ static int open_volumes_dir(struct store *s, struct err *err)
 
 	if (!s->cfg.read_only) {
 		r = io->ops->mkdirat(io, s->dirfd, VOLUMES_NAME, 0700);
-		if (r == 0)
+		if (r == 0 || r == -EEXIST)
 			r = io->ops->fsync(io, s->dirfd);
-		if (r < 0 && r != -EEXIST)
+		if (r < 0)
 			return failed(s, r, "cannot-create",
 				      "create " VOLUMES_NAME, err);
 	}
@@ -155,7 +160,9 @@ static int open_volumes_dir(struct store *s, struct err *err)
 	if (s->volumes_fd < 0)
 		return failed(s, s->volumes_fd, "cannot-open",
 			      "open " VOLUMES_NAME, err);
-	return 0;
+	r = s->cfg.read_only ? 0 : io->ops->fsync(io, s->volumes_fd);
+	return r < 0 ? failed(s, r, "cannot-open", "fsync " VOLUMES_NAME,
+			      err) : 0;
 }
 
 int store_add_volume(struct store *s, struct volume *v)

@@ -400,10 +400,8 @@ void lab_image_free(struct lab_image *im)
 
 /* ---- a volume under test ---- */
 
-void lab_init(struct lab *l, uint64_t seed, uint64_t n_blocks)
+static void init(struct lab *l, uint64_t seed, uint64_t n_blocks)
 {
-	memset(l, 0, sizeof(*l));
-	lab_make_dir(l->dir);
 	labio_init(&l->io);
 	rnd_seeded_init(&l->rnd, seed);
 	must(uuid_new(&l->rnd.rnd, &l->spec.uuid) == 0, "uuid");
@@ -419,6 +417,22 @@ void lab_init(struct lab *l, uint64_t seed, uint64_t n_blocks)
 	l->next_version = 1;
 }
 
+void lab_init(struct lab *l, uint64_t seed, uint64_t n_blocks)
+{
+	memset(l, 0, sizeof(*l));
+	lab_make_dir(l->dir);
+	init(l, seed, n_blocks);
+}
+
+void lab_init_on(struct lab *l, uint64_t seed, uint64_t n_blocks,
+		 struct io *other_io, const char *dir)
+{
+	memset(l, 0, sizeof(*l));
+	(void)snprintf(l->dir, sizeof(l->dir), "%s", dir);
+	l->other_io = other_io;
+	init(l, seed, n_blocks);
+}
+
 void lab_free(struct lab *l)
 {
 	lab_close(l);
@@ -427,7 +441,8 @@ void lab_free(struct lab *l)
 	fp_ctx_free(l->fps);
 	lab_image_free(&l->now);
 	buf_free(&l->units);
-	lab_remove(l->dir);
+	if (!l->other_io)
+		lab_remove(l->dir);
 }
 
 int lab_open(struct lab *l, bool read_only, struct err *err)
@@ -435,9 +450,9 @@ int lab_open(struct lab *l, bool read_only, struct err *err)
 	const struct store_config cfg = {
 		.path = l->dir,
 		.segment_bytes = l->segment_bytes,
-		.reserve_bytes = 1 << 20,
-		.io = &l->io.io,
-		.clock = clock_real(),
+		.reserve_bytes = l->other_io ? 4096 : 1 << 20,
+		.io = l->other_io ? l->other_io : &l->io.io,
+		.clock = l->clock ? l->clock : clock_real(),
 		.rnd = &l->rnd.rnd,
 		.read_only = read_only,
 	};

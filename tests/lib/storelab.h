@@ -79,6 +79,8 @@ struct lab {
 	struct labio io;
 	struct rnd_seeded rnd;
 	uint64_t segment_bytes;
+	struct io *other_io;		/* instead of io, when there is one */
+	struct clock *clock;		/* NULL: the real one */
 	struct store *store;
 	struct store_volume_spec spec;
 	struct store_writer *writer;
@@ -97,6 +99,9 @@ struct lab {
 
 /* Exits the test when something that must work does not. */
 void lab_init(struct lab *l, uint64_t seed, uint64_t n_blocks);
+/* In a file system of the test's own: nothing is made in the real one. */
+void lab_init_on(struct lab *l, uint64_t seed, uint64_t n_blocks,
+		 struct io *other_io, const char *dir);
 void lab_free(struct lab *l);		/* and removes the directory */
 int lab_open(struct lab *l, bool read_only, struct err *err);
 void lab_close(struct lab *l);
