@@ -1,398 +1,263 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A volume's state across changes of its key and identity, and across the
- * death of the process before any of the file operations that make them.
+ * What a source remembers of a volume: it comes back, and whatever file
+ * operation fails, once or from then on, or is the last before a death, the
+ * volume stays the one it was, with the point acknowledged last or the one
+ * being noted, and nothing of an attempt stays behind.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <ftw.h>
+#include <sys/mman.h>
 
 #include "lib/tap.h"
+
+#include "base/cleanup.h"
 #include "source/volstate.h"
 
-/* ---- operations that are the last ones ---- */
+#include "unit/nth_io.h"
 
-/* The process ends before the n-th of them; 0: never. In the child alone. */
-static int die_before;
+static struct err err;
+static char root[64];
+static struct io io;
 
-static void step(void)
+static int remove_one(const char *path, const struct stat *st, int type,
+		      struct FTW *ftw)
 {
-	if (die_before && !--die_before)
-		_exit(9);
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
 }
-
-#define STEP(ret, name, params, args)                           \
-	static ret step_##name params                           \
-	{                                                       \
-		step();                                         \
-		return io_posix()->ops->name args;              \
-	}
-
-STEP(int, open, (struct io *io, int d, const char *p, int f, mode_t m),
-     (io, d, p, f, m))
-STEP(ssize_t, pwritev,
-     (struct io *io, int fd, const struct iovec *v, int n, uint64_t off),
-     (io, fd, v, n, off))
-STEP(int, fdatasync, (struct io *io, int fd), (io, fd))
-STEP(int, fsync, (struct io *io, int fd), (io, fd))
-STEP(int, mkdirat, (struct io *io, int d, const char *p, mode_t m),
-     (io, d, p, m))
-STEP(int, renameat,
-     (struct io *io, int d, const char *p, int e, const char *q),
-     (io, d, p, e, q))
-STEP(int, unlinkat, (struct io *io, int d, const char *p, int f),
-     (io, d, p, f))
-
-static struct io_ops step_ops;
-static struct io step_io = { .ops = &step_ops };
-
-static void steps_init(void)
-{
-	step_ops = *io_posix()->ops;
-	step_ops.open = step_open;
-	step_ops.pwritev = step_pwritev;
-	step_ops.fdatasync = step_fdatasync;
-	step_ops.fsync = step_fsync;
-	step_ops.mkdirat = step_mkdirat;
-	step_ops.renameat = step_renameat;
-	step_ops.unlinkat = step_unlinkat;
-}
-
-/* ---- a state directory ---- */
-
-static char dir[64];
 
 static void begin(void)
 {
-	steps_init();
-	snprintf(dir, sizeof(dir), "/tmp/volstate.XXXXXX");
-	ASSERT_TRUE(mkdtemp(dir));
+	const char *dir = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
+
+	(void)snprintf(root, sizeof(root), "%s/us-volstate-XXXXXX", dir);
+	ASSERT_NOT_NULL(mkdtemp(root));
+	io.ops = io_posix()->ops;
+	nth_over(&io);
+	err_clear(&err);
 }
 
 static void end(void)
 {
-	char command[100];
-
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	EXPECT_INT(system(command), 0);
+	(void)nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-static void must_open(struct volstate *v)
+static struct acked point(uint64_t seq)
 {
-	struct err err = ERR_INIT;
-	int r = volstate_open(io_posix(), rnd_system(), dir, "db1", v, &err);
-
-	if (r)
-		printf("# %s\n", err.message);
-	ASSERT_OK(r);
+	return (struct acked){ .valid = true, .epoch = 1, .seq = seq,
+			       .head.b = { (uint8_t)seq, 1 },
+			       .flip_wall_ns = (int64_t)seq * 10 };
 }
 
-static unsigned int entries(void)
+static int open_it(struct volstate *v)
 {
-	char command[128], line[16] = "";
-	FILE *f;
-
-	snprintf(command, sizeof(command), "ls -1 %s/volumes | wc -l", dir);
-	f = popen(command, "r");
-	ASSERT_TRUE(f && fgets(line, sizeof(line), f));
-	pclose(f);
-	return (unsigned int)atoi(line);
+	return volstate_open(&io, rnd_system(), root, "vol", v, &err);
 }
 
-/*
- * change in a child that ends before its n-th operation: false when it had no
- * n-th one.
- */
-static bool killed_at(int n, int (*change)(struct volstate *v, const void *arg),
-		      const void *arg)
-{
-	struct volstate v;
-	pid_t pid;
-	int status;
-
-	must_open(&v);
-	pid = fork();
-	ASSERT_TRUE(pid >= 0);
-	if (!pid) {
-		v.io = &step_io;
-		die_before = n;
-		_exit(change(&v, arg) ? 1 : 0);
-	}
-	volstate_close(&v);
-	ASSERT_INT(waitpid(pid, &status, 0), pid);
-	ASSERT_TRUE(WIFEXITED(status));
-	ASSERT_TRUE(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 9);
-	return WEXITSTATUS(status) == 9;
-}
-
-/* ---- the key ---- */
-
-static int save_key(struct volstate *v, const void *arg)
-{
-	return volstate_save_key(v, arg, NULL);
-}
-
-TEST(a_rotation_killed_at_any_step_leaves_the_old_key_or_the_new)
-{
-	struct volume_key before, next;
-	struct volstate v;
-	int n, old = 0;
-
-	begin();
-	must_open(&v);
-	before = next = v.key;
-	volstate_close(&v);
-	ASSERT_OK(volume_key_rotate(&next, rnd_system()));
-	for (n = 1; killed_at(n, save_key, &next); n++) {
-		must_open(&v);
-		if (v.key.id == 1) {
-			EXPECT_MEM(&v.key, &before, sizeof(before));
-			old++;
-		} else {
-			EXPECT_MEM(&v.key, &next, sizeof(next));
-		}
-		volstate_close(&v);
-	}
-	must_open(&v);
-	EXPECT_MEM(&v.key, &next, sizeof(next));
-	volstate_close(&v);
-	/* Both were met, and the loop was not over at once. */
-	EXPECT_TRUE(old >= 3 && n - 1 > old);
-	end();
-}
-
-/* What an fsync of the directory has not named may be gone after a power cut. */
-static int n_dir_syncs;
-
-static int count_fsync(struct io *io, int fd)
-{
-	struct stat st;
-
-	if (!fstat(fd, &st) && S_ISDIR(st.st_mode))
-		n_dir_syncs++;
-	return io_posix()->ops->fsync(io, fd);
-}
-
-TEST(an_opened_key_is_durable_whoever_died_writing_it)
-{
-	struct io_ops ops = *io_posix()->ops;
-	struct io io = { .ops = &ops };
-	struct volstate v;
-
-	begin();
-	must_open(&v);
-	volstate_close(&v);
-	ops.fsync = count_fsync;
-	n_dir_syncs = 0;
-	ASSERT_OK(volstate_open(&io, rnd_system(), dir, "db1", &v, NULL));
-	EXPECT_TRUE(n_dir_syncs > 0);
-	volstate_close(&v);
-	end();
-}
-
-TEST(a_key_that_cannot_be_saved_changes_nothing)
-{
-	struct volume_key before, next;
-	struct err err = ERR_INIT;
-	struct volstate v;
-
-	begin();
-	must_open(&v);
-	before = next = v.key;
-	ASSERT_OK(volume_key_rotate(&next, rnd_system()));
-	/* No mode keeps root from writing; a name that is not there does. */
-	snprintf(v.dir + strlen(v.dir), 8, "-gone");
-	EXPECT_TRUE(volstate_save_key(&v, &next, &err) < 0);
-	EXPECT_STR(err.code, "state-unwritable");
-	volstate_close(&v);
-	must_open(&v);
-	EXPECT_MEM(&v.key, &before, sizeof(before));
-	volstate_close(&v);
-	end();
-}
-
-TEST(what_was_noted_of_the_key_is_remembered_and_old_notes_are_read)
-{
-	struct volstate_switches sw;
-	struct volstate v;
-	char command[800];
-
-	begin();
-	must_open(&v);
-	EXPECT_INT(v.sw.key_exported_id, 0);
-	sw = v.sw;
-	sw.key_exported_id = 3;
-	sw.key_escrowed_id = 2;
-	ASSERT_OK(volstate_save(&v, &sw, NULL));
-	volstate_close(&v);
-	must_open(&v);
-	EXPECT_INT(v.sw.key_exported_id, 3);
-	EXPECT_INT(v.sw.key_escrowed_id, 2);
-	snprintf(command, sizeof(command),
-		 "sed -i -e 's/\"key_exported_id\": 3/\"key_exported\": true/' "
-		 "-e '/key_escrowed_id/d' %s/volume.json", v.dir);
-	EXPECT_INT(system(command), 0);
-	volstate_close(&v);
-	must_open(&v);
-	EXPECT_INT(v.sw.key_exported_id, 1);
-	EXPECT_INT(v.sw.key_escrowed_id, 0);
-	volstate_close(&v);
-	end();
-}
-
-/* ---- another identity ---- */
-
-struct identity {
+/* What a life has got to so far. */
+struct known {
+	bool opened;
 	struct uuid uuid;
 	struct volume_key key;
+	uint64_t acked, tried;		/* of save_acked: succeeded, begun */
+	bool paused, tried_paused;
 };
 
-static int adopt(struct volstate *v, const void *arg)
+static int one_life(struct known *k, uint64_t until)
 {
-	const struct identity *id = arg;
-
-	return volstate_adopt(v, &id->uuid, &id->key, NULL);
-}
-
-static struct identity another(void)
-{
-	struct identity id;
-
-	ASSERT_OK(uuid_new(rnd_system(), &id.uuid));
-	ASSERT_OK(volume_key_new(rnd_system(), 1, &id.key));
-	ASSERT_OK(volume_key_rotate(&id.key, rnd_system()));
-	return id;
-}
-
-TEST(an_adopted_identity_is_the_only_one_and_has_no_history)
-{
-	const struct acked point = { .valid = true, .epoch = 1, .seq = 3 };
-	struct identity id;
+	struct volstate_switches sw;
+	struct acked a;
 	struct volstate v;
+	int r = open_it(&v);
 
-	begin();
-	id = another();
-	must_open(&v);
-	ASSERT_OK(volstate_save_acked(&v, &point, NULL));
-	ASSERT_OK(adopt(&v, &id));
-	EXPECT_TRUE(uuid_equal(&v.uuid, &id.uuid));
-	EXPECT_FALSE(v.acked.valid);
-	/* It works on at once, and after a restart. */
-	ASSERT_OK(volstate_save_acked(&v, &point, NULL));
-	volstate_close(&v);
-	must_open(&v);
-	EXPECT_TRUE(uuid_equal(&v.uuid, &id.uuid));
-	EXPECT_MEM(&v.key, &id.key, sizeof(id.key));
-	EXPECT_INT(v.acked.seq, 3);
-	EXPECT_INT(entries(), 1);
-	volstate_close(&v);
-	end();
-}
-
-TEST(an_adoption_killed_at_any_step_can_be_repeated)
-{
-	int n, old = 0, none = 0;
-	struct identity id;
-	struct volstate v;
-	struct uuid first;
-
-	begin();
-	id = another();
-	for (n = 1;; n++) {
-		bool killed;
-
-		must_open(&v);
-		first = v.uuid;
-		volstate_close(&v);
-		killed = killed_at(n, adopt, &id);
-		must_open(&v);
-		if (uuid_equal(&v.uuid, &first))
-			old++;
-		else if (uuid_equal(&v.uuid, &id.uuid))
-			break;
-		else
-			none++;
-		ASSERT_TRUE(killed);
-		EXPECT_FALSE(v.acked.valid);
-		volstate_close(&v);
+	if (r < 0)
+		return r;
+	if (!k->opened) {
+		k->uuid = v.uuid;
+		k->key = v.key;
+		k->opened = true;
 	}
-	EXPECT_MEM(&v.key, &id.key, sizeof(id.key));
+	while (r == 0 && k->acked < until) {
+		a = point(k->acked + 1);
+		k->tried = a.seq;
+		r = volstate_save_intent(&v, a.seq, a.flip_wall_ns, &err);
+		if (r == 0)
+			r = volstate_save_acked(&v, &a, &err);
+		if (r == 0)
+			k->acked = a.seq;
+	}
+	if (r == 0 && k->acked == until && !k->paused) {
+		sw = v.sw;
+		sw.paused = k->tried_paused = true;
+		r = volstate_save(&v, &sw, &err);
+		k->paused = r == 0;
+	}
 	volstate_close(&v);
-	EXPECT_TRUE(old > 5 && none > 0);
-	volstate_sweep(io_posix(), dir);
-	EXPECT_INT(entries(), 1);
+	return r;
+}
+
+static unsigned int n_files;
+static bool odd_name;
+
+static int count_one(const char *path, const struct stat *st, int type,
+		     struct FTW *ftw)
+{
+	(void)st;
+	n_files += type == FTW_F;
+	odd_name |= strstr(path + ftw->base, ".tmp") ||
+		    strstr(path + ftw->base, ".new");
+	return 0;
+}
+
+static void judge(const struct known *k, uint64_t n)
+{
+	struct volstate v;
+
+	nth_heal();
+	err_clear(&err);
+	ASSERT_MSG(open_it(&v) == 0, "  call %" PRIu64 " (%s): %s", n,
+		   nth_names[nth.hit], err.message);
+	if (k->opened) {
+		ASSERT_TRUE(uuid_equal(&v.uuid, &k->uuid));
+		ASSERT_MEM(v.key.bytes, k->key.bytes, VOLUME_KEY_BYTES);
+	}
+	ASSERT_MSG(v.acked.seq == k->acked || v.acked.seq == k->tried,
+		   "  call %" PRIu64 " (%s): %" PRIu64 " acknowledged, %" PRIu64
+		   " remembered", n, nth_names[nth.hit], k->acked, v.acked.seq);
+	if (v.acked.seq)
+		ASSERT_INT(v.acked.head.b[0], (int)v.acked.seq);
+	ASSERT_TRUE(v.sw.paused == k->paused || v.sw.paused == k->tried_paused);
+	volstate_close(&v);
+	n_files = 0;
+	odd_name = false;
+	(void)nftw(root, count_one, 16, FTW_PHYS);
+	ASSERT_MSG(n_files == 3 && !odd_name, "  call %" PRIu64 " (%s): %u "
+		   "files%s", n, nth_names[nth.hit], n_files,
+		   odd_name ? ", one left behind" : "");
+}
+
+TEST(a_volume_comes_back_with_its_last_point)
+{
+	struct known k = { 0 };
+
+	begin();
+	ASSERT_OK(one_life(&k, 3));
+	judge(&k, 0);
+	ASSERT_OK(one_life(&k, 7));
+	judge(&k, 0);
+	EXPECT_U64(k.acked, 7);
 	end();
 }
 
-TEST(an_identity_that_another_volume_has_is_not_taken)
+/* Fails at the n-th call; false when there was none. */
+static bool fail_at(uint64_t n, bool onward, int error)
 {
-	struct err err = ERR_INIT;
-	struct volstate v, other;
+	struct known k = { 0 };
+	bool hit;
+	int r;
 
 	begin();
-	must_open(&v);
-	ASSERT_OK(volstate_open(io_posix(), rnd_system(), dir, "db2", &other,
-				NULL));
-	EXPECT_INT(volstate_adopt(&v, &other.uuid, &other.key, &err), -EEXIST);
-	EXPECT_STR(err.code, "key-conflict");
+	nth.at = n;
+	nth.onward = onward;
+	nth.error = error;
+	r = one_life(&k, 2);
+	if (r == 0)
+		r = one_life(&k, 4);
+	hit = nth.has_hit;
+	ASSERT_MSG(r < 0 ? hit : true, "  by itself: %s", err.message);
+	judge(&k, n);
+	ASSERT_OK(one_life(&k, 6));
+	judge(&k, n);
+	end();
+	return hit;
+}
+
+static void fail_each(bool onward, int error)
+{
+	uint64_t n = 1;
+
+	while (fail_at(n, onward, error))
+		n++;
+	tap_note("%" PRIu64 " calls failed in turn", n - 1);
+	EXPECT_GT(n, 40);
+}
+
+TEST(each_call_failing_once_forgets_nothing)
+{
+	fail_each(false, -EIO);
+}
+
+TEST(each_call_and_all_after_it_failing_forgets_nothing)
+{
+	fail_each(true, -EIO);
+	fail_each(true, -ENOSPC);
+	fail_each(true, -EDQUOT);
+}
+
+TEST(short_writes_forget_nothing)
+{
+	struct known k = { 0 };
+
+	begin();
+	nth.halves = true;
+	ASSERT_OK(one_life(&k, 5));
+	judge(&k, 0);
+	end();
+}
+
+/* A death before the n-th call: no clean-up of any kind runs. */
+static bool die_at(uint64_t n)
+{
+	struct known *k = mmap(NULL, sizeof(*k), PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status = 0;
+	pid_t pid;
+
+	ASSERT_TRUE(k != MAP_FAILED);
+	begin();
+	pid = fork();
+	if (!pid) {
+		nth.at = n;
+		nth.deadly = true;
+		_exit(one_life(k, 2) || one_life(k, 4));
+	}
+	ASSERT_INT(waitpid(pid, &status, 0), pid);
+	if (!WIFSIGNALED(status))
+		ASSERT_INT(WEXITSTATUS(status), 0);
+	judge(k, n);
+	end();
+	ASSERT_OK(munmap(k, sizeof(*k)));
+	return WIFSIGNALED(status);
+}
+
+TEST(death_before_each_call_forgets_nothing)
+{
+	uint64_t n = 1;
+
+	while (die_at(n))
+		n++;
+	tap_note("%" PRIu64 " deaths", n - 1);
+	EXPECT_GT(n, 40);
+}
+
+TEST(another_volumes_state_is_left_alone)
+{
+	struct volstate v, other;
+	char path[200];
+
+	begin();
+	ASSERT_OK(volstate_open(&io, rnd_system(), root, "other", &other,
+				&err));
+	/* Looks like a volume that was cut off, and is none. */
+	(void)snprintf(path, sizeof(path), "%s/volumes/notes.new", root);
+	ASSERT_OK(mkdir(path, 0700));
+	ASSERT_OK(open_it(&v));
+	ASSERT_FALSE(uuid_equal(&v.uuid, &other.uuid));
+	EXPECT_OK(access(path, F_OK));
 	volstate_close(&v);
 	volstate_close(&other);
-	must_open(&v);
-	EXPECT_FALSE(uuid_equal(&v.uuid, &other.uuid));
-	volstate_close(&v);
-	end();
-}
-
-/* ---- the end ---- */
-
-static int remove_it(struct volstate *v, const void *arg)
-{
-	(void)arg;
-	return volstate_remove(v, NULL);
-}
-
-TEST(a_removal_killed_at_any_step_is_whole_or_done)
-{
-	int n, whole = 0, gone = 0;
-	bool killed = true;
-	struct volstate v;
-
-	begin();
-	for (n = 1; killed; n++) {
-		int r;
-
-		must_open(&v);
-		volstate_close(&v);
-		killed = killed_at(n, remove_it, NULL);
-		r = volstate_find(io_posix(), dir, "db1", &v, NULL);
-		ASSERT_TRUE(r == 0 || r == -ENOENT);
-		if (r) {
-			gone++;
-			continue;
-		}
-		EXPECT_TRUE(killed);
-		whole++;
-		volstate_close(&v);
-	}
-	EXPECT_TRUE(whole > 0 && gone > 3);
-	volstate_sweep(io_posix(), dir);
-	EXPECT_INT(entries(), 0);
-	end();
-}
-
-TEST(looking_for_a_volume_makes_none)
-{
-	struct err err = ERR_INIT;
-	struct volstate v;
-
-	begin();
-	EXPECT_INT(volstate_find(io_posix(), dir, "db1", &v, &err), -ENOENT);
-	EXPECT_INT(err.num, 0);
-	EXPECT_INT(entries(), 0);
+	ASSERT_OK(volstate_open(&io, rnd_system(), root, "other", &other,
+				&err));
+	volstate_close(&other);
 	end();
 }
