@@ -257,12 +257,23 @@ int io_pwrite_all(struct io *io, int fd, const void *p, size_t n, uint64_t off)
 	return io_pwritev_all(io, fd, &iov, 1, off);
 }
 
+int io_sync_dir(struct io *io, int dirfd, const char *path)
+{
+	int fd, r, c;
+
+	fd = io->ops->open(io, dirfd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	r = io->ops->fsync(io, fd);
+	c = io->ops->close(io, fd);
+	return r < 0 ? r : c;
+}
+
 /* fsync of the directory that holds path. */
 static int sync_parent(struct io *io, int dirfd, const char *path)
 {
 	_cleanup_free_ char *dir = NULL;
 	const char *slash = strrchr(path, '/');
-	int fd, r, c;
 
 	if (!slash)
 		dir = strdup(".");
@@ -270,14 +281,7 @@ static int sync_parent(struct io *io, int dirfd, const char *path)
 		dir = strdup("/");
 	else
 		dir = strndup(path, (size_t)(slash - path));
-	if (!dir)
-		return -ENOMEM;
-	fd = io->ops->open(io, dirfd, dir, O_RDONLY | O_DIRECTORY, 0);
-	if (fd < 0)
-		return fd;
-	r = io->ops->fsync(io, fd);
-	c = io->ops->close(io, fd);
-	return r < 0 ? r : c;
+	return dir ? io_sync_dir(io, dirfd, dir) : -ENOMEM;
 }
 
 static int write_new_file(struct io *io, int dirfd, const char *path,

@@ -66,6 +66,8 @@ int io_pwritev_all(struct io *io, int fd, struct iovec *iov, int n_iov,
  */
 int io_replace_file(struct io *io, int dirfd, const char *path, const void *p,
 		    size_t n, mode_t mode);
+/* fsync of a directory: the names in it are durable then. */
+int io_sync_dir(struct io *io, int dirfd, const char *path);
 /*
  * Whole file into a fresh NUL-terminated buffer that the caller frees; larger
  * than cap is -EFBIG.

@@ -142,7 +142,12 @@ static int join(struct replica *r, const struct key_file *given,
 	if (n < 0)
 		return err_set(err, n, "key-limit", given->name,
 			       "keep the key: it has too many generations");
-	return n ? key_write(r, &have, err) : 1;
+	if (n)
+		return key_write(r, &have, err);
+	/* Whoever wrote it may have died before its name was durable. */
+	n = io_sync_dir(r->env.io, AT_FDCWD, r->keys_dir);
+	return n < 0 ? err_sys(err, n, "key-not-kept", r->keys_dir, "sync") :
+		       1;
 }
 
 int keys_save(struct replica *r, const struct uuid *volume, const char *text,
@@ -178,19 +183,15 @@ int keys_forget(struct replica *r, const struct uuid *volume)
 	_cleanup_free_ char *path = key_path(r, volume);
 	struct io *io = r->env.io;
 	LOCK_SCOPE(&r->keys_lock);
-	int fd, n;
+	int n;
 
 	if (!path)
 		return -ENOMEM;
 	n = io->ops->unlinkat(io, AT_FDCWD, path, 0);
-	if (n < 0)
-		return n == -ENOENT ? 0 : n;
-	fd = io->ops->open(io, AT_FDCWD, r->keys_dir, O_RDONLY | O_DIRECTORY,
-			   0);
-	n = fd < 0 ? fd : io->ops->fsync(io, fd);
-	if (fd >= 0)
-		(void)io->ops->close(io, fd);
-	return n;
+	/* Gone, but perhaps not durably: who did it may have died. */
+	if (n < 0 && n != -ENOENT)
+		return n;
+	return io_sync_dir(io, AT_FDCWD, r->keys_dir);
 }
 
 bool keys_has(struct replica *r, const struct uuid *volume)

@@ -485,29 +485,28 @@ int volstate_write_files(struct volstate *v, struct err *err)
 }
 
 /*
- * Who replaced the key may have died between the new name and its being
- * durable. What is sealed from now on must not depend on a name that a power
- * cut takes back.
+ * Who replaced the key, or made the volume, may have died between the new name
+ * and its being durable. What is sealed from now on must not depend on a name
+ * that a power cut takes back.
  */
-static int sync_names(const struct volstate *v, struct err *err)
+static int sync_names(const struct volstate *v, const char *volumes,
+		      struct err *err)
 {
-	int fd = v->io->ops->open(v->io, AT_FDCWD, v->dir,
-				  O_RDONLY | O_DIRECTORY, 0);
-	int r = fd < 0 ? fd : v->io->ops->fsync(v->io, fd);
+	int r = io_sync_dir(v->io, AT_FDCWD, v->dir);
 
-	if (fd >= 0)
-		(void)v->io->ops->close(v->io, fd);
+	if (!r)
+		r = io_sync_dir(v->io, AT_FDCWD, volumes);
 	return r < 0 ? err_sys(err, r, "state-unwritable", v->dir, "sync") : 0;
 }
 
-static int open_known(struct volstate *v, struct err *err)
+static int open_known(struct volstate *v, const char *volumes, struct err *err)
 {
 	char path[700];
 	int r;
 
 	r = key_load(v, err);
 	if (!r)
-		r = sync_names(v, err);
+		r = sync_names(v, volumes, err);
 	if (r)
 		return r;
 	(void)snprintf(path, sizeof(path), "%s/acked", v->dir);
@@ -515,6 +514,11 @@ static int open_known(struct volstate *v, struct err *err)
 	if (v->acked_fd < 0)
 		return err_sys(err, v->acked_fd, "state-damaged", path,
 			       "open");
+	/* A record that a killed process has not synced may be torn by a power
+	 * cut: the other one must not be the next to be written then. */
+	r = v->io->ops->fdatasync(v->io, v->acked_fd);
+	if (r)
+		return err_sys(err, r, "state-unwritable", path, "sync");
 	r = acked_read(v);
 	if (r)
 		return err_sys(err, r, "state-damaged", path,
@@ -564,7 +568,7 @@ int volstate_open(struct io *io, struct rnd *rnd, const char *state_dir,
 		return r;
 	r = search(&s, err);
 	if (!r)
-		r = open_known(out, err);
+		r = open_known(out, volumes, err);
 	else if (r == -ENOENT)
 		r = create(out, rnd, volumes, name, err);
 	if (r)
@@ -585,7 +589,7 @@ int volstate_find(struct io *io, const char *state_dir, const char *name,
 	if (!r)
 		r = search(&s, err);
 	if (!r)
-		r = open_known(out, err);
+		r = open_known(out, volumes, err);
 	if (!r && out->acked_fd >= 0)
 		(void)io->ops->close(io, out->acked_fd);
 	out->acked_fd = -1;

@@ -231,16 +231,15 @@ static void name_kind(const struct sim_node *n, const char *path, char *out,
 	const char *last = last_of(path);
 	const char *state = n->ever_synced ? "" : " (new)";
 
+	bool uuid = strlen(last) >= 36 && last[8] == '-' && last[13] == '-';
+
 	if (ends_in(path, ".seg"))
 		(void)snprintf(out, size, "segment%s", state);
-	else if (n->is_dir && strlen(last) == 36)
-		(void)snprintf(out, size, "directory UUID");
-	else if (n->is_dir)
-		(void)snprintf(out, size, "directory %s", last);
-	else if (strlen(last) > 36 && last[8] == '-')
-		(void)snprintf(out, size, "UUID%s", last + 36);
 	else
-		(void)snprintf(out, size, "%s%s", last, state);
+		(void)snprintf(out, size, "%s%s%s%s",
+			       n->is_dir ? "directory " : "",
+			       uuid ? "UUID" : "", uuid ? last + 36 : last,
+			       n->is_dir ? "" : state);
 }
 
 static void make_durable(struct sim_node *n)
