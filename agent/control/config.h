@@ -22,6 +22,7 @@
 struct daemon_config {			/* [daemon] */
 	char state[CONFIG_PATH_MAX];
 	char control[CONFIG_CONTROL_MAX];
+	char metrics[128];		/* ADDRESS:PORT; "": none */
 	uint64_t tracker_memory_bytes;
 };
 

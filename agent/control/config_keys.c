@@ -96,10 +96,13 @@ static int daemon_tracker_memory(const struct key_context *kc,
 	return 0;
 }
 
+static int daemon_metrics(const struct key_context *kc, struct conf_item *it,
+			  struct err *err);
+
 static const struct key daemon_keys[] = {
 	{ "state", daemon_state, false, false },
 	{ "control", daemon_control, false, false },
-	{ "metrics", NULL, false, false },
+	{ "metrics", daemon_metrics, false, false },
 	{ "tracker-memory", daemon_tracker_memory, false, false },
 	{ 0 },
 };
@@ -151,24 +154,42 @@ static bool address_parse(const char *s, char host[256], uint16_t *port)
 
 /* ---- [store] ---- */
 
-static int store_listen(const struct key_context *kc, struct conf_item *it,
-			struct err *err)
+static int listen_value(const struct key_context *kc, struct conf_item *it,
+			char out[128], const char *want, struct err *err)
 {
-	struct replica_role_config *s = kc->target;
 	const char *colon = strrchr(it->value, ':');
 	uint16_t port = 0;
 	char host[256];
 
 	it->used = true;
 	/* The port must be said, so a bare v6 address will not do. */
-	if (strlen(it->value) >= sizeof(s->listen) || !colon ||
+	if (strlen(it->value) >= 128 || !colon ||
 	    strchr(it->value, ' ') || !config_port_parse(colon + 1, &port) ||
 	    (it->value[0] != '[' && strchr(it->value, ':') != colon) ||
 	    !address_parse(it->value, host, &port))
-		return config_bad_value(kc, it, "an address and port such as 0.0.0.0:7420 "
-			   "or [::]:7420", err);
-	strcpy(s->listen, it->value);
+		return config_bad_value(kc, it, want, err);
+	strcpy(out, it->value);
 	return 0;
+}
+
+static int daemon_metrics(const struct key_context *kc, struct conf_item *it,
+			  struct err *err)
+{
+	struct daemon_config *d = kc->target;
+
+	return listen_value(kc, it, d->metrics,
+			    "an address and port such as 127.0.0.1:7421 or "
+			    "[::1]:7421", err);
+}
+
+static int store_listen(const struct key_context *kc, struct conf_item *it,
+			struct err *err)
+{
+	struct replica_role_config *s = kc->target;
+
+	return listen_value(kc, it, s->listen,
+			    "an address and port such as 0.0.0.0:7420 or "
+			    "[::]:7420", err);
 }
 
 static int store_path(const struct key_context *kc, struct conf_item *it,

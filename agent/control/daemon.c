@@ -24,6 +24,7 @@
 #include "base/rnd.h"
 #include "control/departures.h"
 #include "control/handlers.h"
+#include "control/metrics_http.h"
 #include "control/revocations.h"
 #include "control/version.h"
 #include "control/privileges.h"
@@ -50,6 +51,9 @@ struct daemon {
 	struct ctlserver *server;
 	struct departures *departures;	/* volumes that are being stopped */
 	struct eventlog *events;	/* fixed */
+	int64_t started_wall_ns;	/* fixed */
+	char store_path[CONFIG_PATH_MAX];	/* fixed; "": no replica */
+	struct metrics_http *metrics;	/* main thread; NULL: none */
 	struct revocations revocations;	/* main thread */
 
 	pthread_mutex_t lock;		/* guards what follows */
@@ -129,6 +133,16 @@ struct replica *daemon_replica(const struct daemon *d)
 const struct source_env *daemon_source_env(const struct daemon *d)
 {
 	return &d->source_env;
+}
+
+int64_t daemon_started_wall_ns(const struct daemon *d)
+{
+	return d->started_wall_ns;
+}
+
+const char *daemon_store_path(const struct daemon *d)
+{
+	return d->store_path;
 }
 
 struct eventlog *daemon_eventlog(const struct daemon *d)
@@ -368,6 +382,10 @@ int daemon_start(const struct state *st, struct config *c, struct daemon **out,
 
 	if (!d)
 		return err_sys(err, -ENOMEM, "no-memory", st->dir, "start");
+	d->started_wall_ns = clock_wall_ns(d->source_env.clock);
+	if (c->has_store)
+		(void)snprintf(d->store_path, sizeof(d->store_path), "%s",
+			       c->store.store_path);
 	ret = open_events(d, c, err);
 	if (!ret)
 		ret = start_roles(d, c, err);
@@ -404,6 +422,9 @@ int daemon_listen(struct daemon *d, struct err *err)
 	const char *path = d->config->daemon.control;
 	int ret = make_socket_dir(path, err);
 
+	if (!ret && *d->config->daemon.metrics)
+		ret = metrics_http_start(d->config->daemon.metrics, d,
+					 &d->metrics, err);
 	if (ret < 0)
 		return ret;
 	return ctlserver_start(path, control_verbs, d, &d->server, err);
@@ -437,6 +458,39 @@ static int check_fixed(const struct config *old, const struct config *new,
 		"%s changes only with a restart", what);
 	err_remedy(err, "restart understudyd; tracking goes on meanwhile");
 	return -EBUSY;
+}
+
+/*
+ * Metrics from another address. The old one is let go first only where it
+ * stands in the way, and taken again if the new one then cannot be had.
+ */
+static int move_metrics(struct daemon *d, const struct config *c,
+			struct err *err)
+{
+	const char *old = d->config->daemon.metrics;
+	const char *new = c->daemon.metrics;
+	struct metrics_http *fresh = NULL;
+	struct err why = ERR_INIT;
+	int ret = 0;
+
+	if (!strcmp(old, new))
+		return 0;
+	if (*new)
+		ret = metrics_http_start(new, d, &fresh, &why);
+	if (ret == -EADDRINUSE && d->metrics) {
+		metrics_http_stop(TAKE_PTR(d->metrics));
+		err_clear(&why);
+		ret = metrics_http_start(new, d, &fresh, &why);
+		if (ret < 0 && metrics_http_start(old, d, &d->metrics, NULL))
+			log_err("metrics: %s cannot be had again", old);
+	}
+	if (ret < 0) {
+		err_copy(err, &why);
+		return ret;
+	}
+	metrics_http_stop(d->metrics);
+	d->metrics = fresh;
+	return 0;
 }
 
 struct leaver {
@@ -566,6 +620,11 @@ int daemon_reload(struct daemon *d, struct config *c, struct err *err)
 			return ret;
 		}
 	}
+	ret = move_metrics(d, c, err);
+	if (ret < 0) {
+		free(room);
+		return ret;
+	}
 	pthread_mutex_lock(&d->lock);
 	memcpy(room, d->volumes, d->n_volumes * sizeof(*room));
 	free(d->volumes);
@@ -598,9 +657,13 @@ void daemon_catch_up(struct daemon *d)
 
 /* ---- stop ---- */
 
+/* Who watches the replica ends before it does. */
 static void end_replica(void *arg)
 {
-	replica_stop(arg);
+	struct daemon *d = arg;
+
+	metrics_http_stop(TAKE_PTR(d->metrics));
+	replica_stop(d->replica);
 }
 
 bool daemon_stop(struct daemon *d)
@@ -616,9 +679,8 @@ bool daemon_stop(struct daemon *d)
 	if (d->server)
 		ended &= ctlserver_stop(d->server, CALLS_TIMEOUT_NS);
 	/* Restores read the store: it goes after them. */
-	if (ended && d->replica)
-		ended = !departures_add(d->departures, "", end_replica,
-					d->replica);
+	if (ended)
+		ended = !departures_add(d->departures, "", end_replica, d);
 	ended &= departures_wait(d->departures, DRAIN_TIMEOUT_MS);
 	daemon_tell(d, "daemon-stopped", "understudyd",
 		    ended ? NULL : "not-in-time",

@@ -27,7 +27,7 @@ struct daemon_volume;		/* one protected volume, held by its users */
  */
 int daemon_start(const struct state *st, struct config *c, struct daemon **out,
 		 struct err *err);
-/* Starts to serve the control socket. */
+/* Starts to serve the control socket, and metrics where they are wanted. */
 int daemon_listen(struct daemon *d, struct err *err);
 /*
  * Another configuration: adds, changes and removes volumes; takes c on
@@ -72,6 +72,9 @@ int daemon_replica_config(struct daemon *d, const char *name,
 const struct source_env *daemon_source_env(const struct daemon *d);
 /* What happened. Lives as long as the daemon. */
 struct eventlog *daemon_eventlog(const struct daemon *d);
+int64_t daemon_started_wall_ns(const struct daemon *d);
+/* Of the replica role, "" without it. Lives as long as the daemon. */
+const char *daemon_store_path(const struct daemon *d);
 /* As an event; reason may be NULL. */
 void daemon_tell(struct daemon *d, const char *slug, const char *object,
 		 const char *reason, const char *fmt, ...)

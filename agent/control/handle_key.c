@@ -135,6 +135,8 @@ int handle_key_export(void *arg, struct ctl_call *call, json_t **result,
 	if (ret < 0)
 		return ret;
 	log_info("volume %s: key exported, generation %u", x.l.full, id);
+	daemon_tell(d, "key-exported", x.l.full, NULL,
+		    "generation %u, to a file that a client opened", id);
 	*result = json_pack("{s:s,s:I}", "volume", x.l.full, "id",
 			    (json_int_t)id);
 	return *result ? 0 : handler_no_memory("key export", err);

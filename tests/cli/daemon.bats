@@ -77,10 +77,10 @@ ctl() {
 }
 
 @test "--check refuses what this build does not do, in those words" {
-	printf '[daemon]\nmetrics = 127.0.0.1:7421\n' >"$CONF"
+	printf '[store]\n[accept web1/*]\nquota = 1GiB\n' >"$CONF"
 	run "$BUILD/understudyd" --config "$CONF" --check
 	[ "$status" -eq 1 ]
-	[[ $output == "$CONF:2: metrics: not supported by this build yet; "* ]]
+	[[ $output == "$CONF:3: quota: not supported by this build yet; "* ]]
 }
 
 @test "a daemon does not start with a mistake" {

@@ -297,7 +297,6 @@ TEST(documented_keys_this_build_does_not_do_are_refused_in_those_words)
 {
 	static const char later[] = "not supported by this build yet";
 	static const struct mistake table[] = {
-		{ "[daemon]\nmetrics = 127.0.0.1:7421\n", 2, "metrics: " },
 		{ "[store]\n[accept a/*]\nretain = 1h:all\n", 3, "retain: " },
 		{ "[store]\n[accept a/*]\nquota = 500GiB\n", 3, "quota: " },
 		{ "[store]\n[accept a/b]\nstandby = /x\n", 3, "standby: " },
