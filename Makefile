@@ -290,20 +290,15 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(B)/tests/fuzz/replay.o $(CTL_LIB) $(LIBS)
 	$(call link)
 endif
 
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 60
 FUZZ_DIR := $(BUILD)/fuzz
 fuzz:
 	$(if $(FUZZERS),,@echo 'fuzz: tests/fuzz has no fuzz_*.c' >&2; exit 1)
 	+$(Q)$(MAKE) $(PARALLEL) CC=$(CLANG) BUILD=$(FUZZ_DIR) FUZZ=1 \
 		SAN=address,undefined CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' \
 		fuzz-targets
-	$(Q)for f in $(notdir $(FUZZERS)); do \
-		mkdir -p $(FUZZ_DIR)/corpus/$$f; echo "fuzz: $$f"; \
-		$(FUZZ_DIR)/address-undefined/tests/fuzz/$$f \
-			-max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
-			-artifact_prefix=$(FUZZ_DIR)/ $(FUZZ_DIR)/corpus/$$f \
-			$$(ls -d tests/fuzz/corpus/$$f 2>/dev/null) || exit 1; \
-	done
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run \
+		$(FUZZ_DIR)/address-undefined/tests/fuzz
 
 bench: deps
 	+$(Q)$(MAKE) $(PARALLEL) all test-tools $(TEST_BENCH)

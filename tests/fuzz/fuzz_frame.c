@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "wire/msg.h"
 
@@ -20,7 +21,7 @@ static void must(int ok)
 
 static void again(const struct msg *m, const struct frame *f)
 {
-	struct buf b = { 0 };
+	struct buf b = { 0 }, b2 = { 0 };
 	struct frame f2;
 	struct msg m2;
 
@@ -30,7 +31,10 @@ static void again(const struct msg *m, const struct frame *f)
 	     f2.h.request == f->h.request);
 	f2.body = b.data + FRAME_HEADER_BYTES;
 	must(!msg_decode(&f2, &m2));
+	must(!msg_encode(&b2, &m2));
+	must(b.len == b2.len && !memcmp(b.data, b2.data, b.len));
 	buf_free(&b);
+	buf_free(&b2);
 }
 
 static void take_all(struct splitter *s)
