@@ -387,6 +387,68 @@ int push_fp_query(struct session *s, uint64_t first, uint32_t count)
 					     (const uint8_t *)push->fps));
 }
 
+static_assert((int)STORE_HELD_SOUND == (int)WIRE_HELD_SOUND &&
+		      (int)STORE_HELD_ABSENT == (int)WIRE_HELD_ABSENT &&
+		      (int)STORE_HELD_DAMAGED == (int)WIRE_HELD_DAMAGED &&
+		      (int)STORE_HELD_STAGED == (int)WIRE_HELD_STAGED,
+	      "told as it is found");
+
+struct push_verify {
+	struct store_held held[WIRE_MAX_VERIFY_BLOCKS];
+	uint8_t bytes[WIRE_MAX_VERIFY_BLOCKS * WIRE_HELD_BYTES];
+};
+
+static int read_held(struct session *s, const struct serve_event *ev,
+		     struct err *err)
+{
+	struct push_verify *pv = s->push.verify;
+	uint32_t i, n = 0, n_extents = (uint32_t)(ev->n_bytes /
+						  WIRE_EXTENT_BYTES);
+	int r = ev->fresh ? store_writer_forget(s->push.writer, err) : 0;
+
+	for (i = 0; r == 0 && i < n_extents; i++) {
+		struct wire_extent e = wire_extent_get(ev->bytes, i);
+
+		r = store_writer_held(s->push.writer, e.first, e.count,
+				      pv->held + n, err);
+		n += e.count;
+	}
+	for (i = 0; r == 0 && i < n; i++) {
+		uint8_t *p = pv->bytes + (size_t)i * WIRE_HELD_BYTES;
+
+		p[0] = (uint8_t)pv->held[i].kind;
+		memcpy(p + 1, pv->held[i].fp.b, UNIT_FP_BYTES);
+	}
+	return r;
+}
+
+/* Of the newest committed point: nobody else writes to this volume. */
+int push_verify(struct session *s, const struct serve_event *ev)
+{
+	struct push *push = &s->push;
+	struct err err = ERR_INIT;
+	struct volume_info info;
+	int r;
+
+	if (!push->writer)
+		return no_volume(s);
+	if (!push->verify)
+		push->verify = malloc(sizeof(*push->verify));
+	if (!push->verify)
+		return err_set(&s->err, -ENOMEM, "no-memory", push->full_name,
+			       "out of memory");
+	r = read_held(s, ev, &err);
+	if (r == 0)
+		r = store_writer_info(push->writer, &info);
+	if (r < 0)
+		return store_failed(s, r, &err, "look up what is stored");
+	return session_answered(
+		s, serve_verified(s->serve,
+				  info.has_point ? info.newest.meta.epoch : 0,
+				  info.has_point ? info.newest.meta.seq : 0,
+				  ev->count, push->verify->bytes));
+}
+
 static int bad_clock(struct session *s, int64_t wall_ns)
 {
 	return err_set(&s->err, -EPROTO, "bad-clock", s->push.full_name,

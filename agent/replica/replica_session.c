@@ -353,6 +353,8 @@ static int on_event(struct session *s, const struct serve_event *ev)
 		return push_units(s, ev->bytes, ev->n_bytes);
 	case SERVE_FP_QUERY:
 		return push_fp_query(s, ev->first, ev->count);
+	case SERVE_VERIFY:
+		return push_verify(s, ev);
 	case SERVE_COMMIT:
 		return push_commit(s, &ev->commit);
 	case SERVE_CONFIRM:
@@ -483,6 +485,7 @@ void session_run(struct peer *p, struct conn *conn)
 		log_err("%s: session: out of memory", p->address);
 	}
 	free(s.push.fps);
+	free(s.push.verify);
 	serve_free(s.serve);
 	free(s.in);
 }

@@ -28,6 +28,7 @@ struct push {				/* role sender */
 	uint32_t delta_index;
 	bool has_delta;
 	struct fp *fps;			/* WIRE_MAX_FP_BLOCKS, once needed */
+	struct push_verify *verify;	/* once needed */
 };
 
 struct session {
@@ -59,6 +60,7 @@ int push_volume_open(struct session *s, const struct wire_volume_open *o);
 int push_point_begin(struct session *s, const struct delta *d);
 int push_units(struct session *s, const uint8_t *p, size_t n);
 int push_fp_query(struct session *s, uint64_t first, uint32_t count);
+int push_verify(struct session *s, const struct serve_event *ev);
 int push_commit(struct session *s, const struct wire_commit *c);
 int push_confirm(struct session *s, const struct serve_event *ev);
 int push_discard(struct session *s);

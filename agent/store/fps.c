@@ -20,13 +20,29 @@
 #include "store/writer.h"
 #include "wire/seal.h"
 
+/* Its entries name deltas by how the segment's units do: there are no tables
+ * beside them, see delta_index(). */
+static int follow(struct volume *v, const struct part_ref *ref,
+		  const struct stage *stage)
+{
+	_cleanup_(entvec_free) struct entvec ents = { 0 };
+	size_t i;
+	int r = 0;
+
+	for (i = 0; r == 0 && i < stage->log.e.n; i++) {
+		struct ent e = stage->log.e.v[i];
+
+		e.delta = stage->deltas[e.delta].index;
+		r = entvec_add(&ents, &e);
+	}
+	return r < 0 ? r : index_add_ents(v->newest_index, ref,
+					  volume_next_ord(v), &ents);
+}
+
 void index_follow(struct volume *v, const struct part_ref *ref,
 		  const struct stage *stage)
 {
-	if (!v->newest_index)
-		return;
-	if (index_add_ents(v->newest_index, ref, volume_next_ord(v),
-			   &stage->log.e) < 0)
+	if (v->newest_index && follow(v, ref, stage) < 0)
 		volume_drop_index(v);
 }
 
@@ -132,54 +148,122 @@ static const struct uuid *segment_of(const struct volume *v,
 				   &v->op.cur.segment;
 }
 
-/* out has e->count elements. */
-static int read_fps(struct volume *v, const struct ent *e, struct buf *unit,
-		    struct fp *out)
+/* Of the open point, not of a committed one? */
+static bool is_staged(const struct volume *v, const struct ent *e)
+{
+	const struct index *ix = v->newest_index;
+
+	return e->order >= ix->n_parts ||
+	       ix->parts[e->order].ord >= volume_next_ord(v);
+}
+
+/* How the unit of a committed entry must name its delta. */
+static uint32_t delta_index(const struct volume *v, const struct ent *e)
+{
+	const struct part_tables *t =
+		&v->newest_index->parts[e->order].tables;
+
+	return t->deltas ? t->deltas[e->delta].index : e->delta;
+}
+
+static void say_all(struct store_held *out, uint32_t n,
+		    enum store_held_kind kind, const struct fp *fp)
+{
+	uint32_t i;
+
+	for (i = 0; i < n; i++)
+		out[i] = (struct store_held){ kind, *fp };
+}
+
+/* No fault of what is stored. */
+static bool is_our_trouble(int r)
+{
+	return r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+}
+
+/*
+ * The stored unit of an entry, read back, its delta being named so (UINT32_MAX:
+ * whichever way); out has e->count elements.
+ */
+static int read_held(struct volume *v, const struct ent *e, uint32_t delta,
+		     struct buf *unit, struct store_held *out)
 {
 	struct unit_view u;
 	uint32_t i;
 	int r;
 
-	for (i = 0; i < e->count; i++)
-		out[i] = e->codec == UNIT_ZERO ? fp_zero_block : fp_unknown;
+	say_all(out, e->count, STORE_HELD_DAMAGED, &fp_unknown);
 	if (e->codec == ENT_UNREADABLE)
 		return 0;
-	r = segreader_unit(&v->reader, segment_of(v, e), e, UINT32_MAX, unit,
-			   NULL);
-	if (r == -ENOMEM)
+	r = segreader_unit(&v->reader, segment_of(v, e), e, delta, unit, NULL);
+	if (is_our_trouble(r))
 		return r;
-	if (r < 0 || unit_parse(unit->data, unit->len, &u) < 0) {
-		for (i = 0; i < e->count; i++)
-			out[i] = fp_unknown;
+	if (r < 0 || unit_parse(unit->data, unit->len, &u) < 0)
 		return 0;
-	}
-	if (u.fps)
-		memcpy(out, u.fps + (size_t)e->skip * UNIT_FP_BYTES,
-		       (size_t)e->count * UNIT_FP_BYTES);
+	say_all(out, e->count, STORE_HELD_SOUND, &fp_zero_block);
+	for (i = 0; u.fps && i < e->count; i++)
+		memcpy(out[i].fp.b,
+		       u.fps + (size_t)(e->skip + i) * UNIT_FP_BYTES,
+		       UNIT_FP_BYTES);
 	return 0;
 }
 
-static int answer(struct volume *v, uint64_t first, uint32_t count,
-		  struct fp *out)
+/* The open point over the newest one. */
+static int read_open(struct volume *v, const struct ent *e, struct buf *unit,
+		     struct store_held *out)
+{
+	if (e->codec != UNIT_ZERO)
+		return read_held(v, e, UINT32_MAX, unit, out);
+	say_all(out, e->count, STORE_HELD_SOUND, &fp_zero_block);
+	return 0;
+}
+
+/* Without its footer a point cannot be opened, whatever else is sound. */
+static int check_newest(struct volume *v, struct buf *scratch)
+{
+	return v->has_point ? point_check_footer(&v->reader, &v->newest,
+						 scratch, NULL) : 0;
+}
+
+/* The newest point alone. */
+static int read_committed(struct volume *v, const struct ent *e,
+			  struct buf *unit, struct store_held *out)
+{
+	if (e->codec == ENT_UNREADABLE && !is_staged(v, e))
+		return read_held(v, e, UINT32_MAX, unit, out);
+	if (!is_staged(v, e))
+		return read_held(v, e, delta_index(v, e), unit, out);
+	say_all(out, e->count, STORE_HELD_STAGED, &fp_unknown);
+	return 0;
+}
+
+typedef int (*held_reader)(struct volume *v, const struct ent *e,
+			   struct buf *unit, struct store_held *out);
+
+static int answer(struct volume *v, held_reader read, uint64_t first,
+		  uint32_t count, struct store_held *out)
 {
 	_cleanup_(entvec_free) struct entvec ents = { 0 };
 	_cleanup_buf_ struct buf unit = { 0 };
 	size_t i;
 	int r;
 
-	for (i = 0; i < count; i++)
-		out[i] = fp_unknown;
+	say_all(out, count, STORE_HELD_ABSENT, &fp_unknown);
+	r = read == read_committed ? check_newest(v, &unit) : 0;
+	if (r < 0) {
+		say_all(out, count, STORE_HELD_DAMAGED, &fp_unknown);
+		return is_our_trouble(r) ? r : 0;
+	}
 	r = find(v, first, first + count, &ents);
 	for (i = 0; r == 0 && i < ents.n; i++)
-		r = read_fps(v, &ents.v[i], &unit,
-			     out + (ents.v[i].first - first));
+		r = read(v, &ents.v[i], &unit,
+			 out + (ents.v[i].first - first));
 	return r;
 }
 
-int store_writer_fps(struct store_writer *w, uint64_t first, uint32_t count,
-		     struct fp *out, struct err *err)
+static int look_up(struct store_writer *w, held_reader read, uint64_t first,
+		   uint32_t count, struct store_held *out, struct err *err)
 {
-	LOCK_SCOPE(&w->v->lock);
 	struct volume *v = w->v;
 	char object[VOLUME_OBJECT_BYTES];
 	int r = writer_check(w, err);
@@ -194,12 +278,48 @@ int store_writer_fps(struct store_writer *w, uint64_t first, uint32_t count,
 			       (unsigned long long)first, count);
 	/* Without a directory there is nothing, and nothing to open. */
 	if (v->dirfd < 0) {
-		memset(out, 0, count * sizeof(*out));
+		say_all(out, count, STORE_HELD_ABSENT, &fp_unknown);
 		return 0;
 	}
 	r = need_index(v, err);
 	if (r == 0)
-		r = answer(v, first, count, out);
+		r = answer(v, read, first, count, out);
 	return r < 0 ? err_sys(err, r, "cannot-read", object,
 			       "look up fingerprints") : 0;
+}
+
+/* What cannot be read is unknown, like what is not there. */
+int store_writer_fps(struct store_writer *w, uint64_t first, uint32_t count,
+		     struct fp *out, struct err *err)
+{
+	LOCK_SCOPE(&w->v->lock);
+	struct store_held some[64];
+	uint32_t i, n, k;
+	int r = 0;
+
+	for (i = 0; r == 0 && i < count; i += n) {
+		n = MIN(count - i, (uint32_t)ARRAY_SIZE(some));
+		r = look_up(w, read_open, first + i, n, some, err);
+		for (k = 0; r == 0 && k < n; k++)
+			out[i + k] = some[k].fp;
+	}
+	return r;
+}
+
+int store_writer_held(struct store_writer *w, uint64_t first, uint32_t count,
+		      struct store_held *out, struct err *err)
+{
+	LOCK_SCOPE(&w->v->lock);
+
+	return look_up(w, read_committed, first, count, out, err);
+}
+
+int store_writer_forget(struct store_writer *w, struct err *err)
+{
+	LOCK_SCOPE(&w->v->lock);
+	int r = writer_check(w, err);
+
+	if (r == 0)
+		volume_drop_index(w->v);
+	return r;
 }

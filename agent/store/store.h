@@ -157,6 +157,27 @@ int store_writer_discard(struct store_writer *w, struct err *err);
 int store_writer_fps(struct store_writer *w, uint64_t first, uint32_t count,
 		     struct fp *out, struct err *err);
 /*
+ * What the newest committed point has of each block, every stored unit being
+ * read back and held against its checksum.
+ */
+enum store_held_kind {
+	STORE_HELD_SOUND,		/* fp is the stored one */
+	STORE_HELD_ABSENT,		/* never written: reads as zeros */
+	STORE_HELD_DAMAGED,		/* cannot be read back as it was stored */
+	STORE_HELD_STAGED,		/* the open point has it: nothing is said
+					 * of the committed one */
+};
+
+struct store_held {
+	enum store_held_kind kind;
+	struct fp fp;			/* fp_unknown unless sound */
+};
+
+int store_writer_held(struct store_writer *w, uint64_t first, uint32_t count,
+		      struct store_held *out, struct err *err);
+/* What is kept in memory of the tables on disk is read anew when next used. */
+int store_writer_forget(struct store_writer *w, struct err *err);
+/*
  * Make the open point (or an empty one) the next committed point, durably.
  * prev_head must be the newest point's head (all zero for the first): else
  * -ESTALE "head-mismatch". seq must be greater than the newest's.

@@ -112,6 +112,11 @@ void volume_info_get(const struct volume *v, struct volume_info *out);
 void volume_point_info(const struct volume *v, const struct cat_point *p,
 		       struct point_info *out);
 
+/* view.c: the record that makes it a point, read back. -EBADMSG, or what
+ * reading gave. */
+int point_check_footer(struct segreader *reader, const struct cat_point *p,
+		       struct buf *scratch, struct err *err);
+
 static inline uint64_t volume_next_ord(const struct volume *v)
 {
 	return v->has_point ? v->newest.ord + 1 : 1;

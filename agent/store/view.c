@@ -42,9 +42,9 @@ struct view {
 
 /* ---- opening ---- */
 
-static int check_footer(struct view *v, struct err *err)
+int point_check_footer(struct segreader *reader, const struct cat_point *p,
+		       struct buf *scratch, struct err *err)
 {
-	const struct cat_point *p = &v->point;
 	const struct rec_place at = { seg_salt(&p->segment), p->off };
 	char object[SEGMENT_OBJECT_BYTES];
 	struct rec_header rec;
@@ -52,12 +52,12 @@ static int check_footer(struct view *v, struct err *err)
 	uint8_t *b;
 	int r;
 
-	buf_reset(&v->unit);
+	buf_reset(scratch);
 	b = p->bytes <= REC_HEADER_BYTES + REC_MAX_BODY_BYTES ?
-		    buf_extend(&v->unit, p->bytes) : NULL;
+		    buf_extend(scratch, p->bytes) : NULL;
 	if (!b)
 		return -ENOMEM;
-	r = segreader_read(&v->reader, &p->segment, p->off, b, p->bytes, err);
+	r = segreader_read(reader, &p->segment, p->off, b, p->bytes, err);
 	if (r < 0)
 		return r;
 	if (p->bytes < REC_HEADER_BYTES ||
@@ -123,7 +123,7 @@ static int open_view(struct view *v, struct err *err)
 	if (r == 0)
 		r = index_init(&v->ix, &v->reader);
 	if (r == 0)
-		r = check_footer(v, err);
+		r = point_check_footer(&v->reader, &v->point, &v->unit, err);
 	if (r == 0)
 		r = add_parts(v, err);
 	return r;

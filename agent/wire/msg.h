@@ -22,6 +22,8 @@
 #define MSG_EXT_MAX 256
 #define MSG_PIECE_MAX (8 + 8 + 1 + DELTA_BYTES + 4 + UNIT_MAX_BYTES)
 #define MSG_FPS_MAX (8 + 4 + WIRE_MAX_FP_BLOCKS * UNIT_FP_BYTES)
+#define MSG_VERIFY_MAX (1 + WIRE_MAX_VERIFY_BLOCKS * WIRE_EXTENT_BYTES)
+#define MSG_VERIFIED_MAX (8 + 8 + 4 + WIRE_MAX_VERIFY_BLOCKS * WIRE_HELD_BYTES)
 #define MSG_UNKNOWN_MAX (64U << 10)	/* to be skipped */
 
 #define MSG_LIST(X)                                                       \
@@ -49,6 +51,8 @@
 	X(CONFIRM, 25, confirm, 24, DIALLER)                              \
 	X(DISCARD, 26, none, 0, DIALLER)                                  \
 	X(ESCROW, 27, bytes, KEY_TEXT_MAX, DIALLER)                       \
+	X(VERIFY, 28, verify, MSG_VERIFY_MAX, DIALLER)                    \
+	X(VERIFIED, 29, verified, MSG_VERIFIED_MAX, ACCEPTOR)             \
 	X(POINTS_QUERY, 32, points_query, 2 * MSG_NAME_MAX, DIALLER)      \
 	X(POINT, 33, point, MSG_POINT_MAX, ACCEPTOR)                      \
 	X(POINTS_END, 34, none, 0, ACCEPTOR)                              \
@@ -84,6 +88,19 @@ struct msg_fps {
 	const uint8_t *fps;		/* borrowed, count * 16 */
 };
 
+struct msg_verify {
+	bool fresh;
+	uint32_t n_blocks;		/* of all extents; not encoded */
+	uint32_t n_extents;
+	const uint8_t *extents;		/* borrowed */
+};
+
+struct msg_verified {
+	uint64_t epoch, seq;
+	uint32_t count;
+	const uint8_t *held;		/* borrowed, count * WIRE_HELD_BYTES */
+};
+
 struct msg_confirm {
 	uint64_t epoch, seq;
 	int64_t wall_ns;
@@ -115,6 +132,8 @@ struct msg {
 		struct msg_bytes bytes;
 		struct msg_range range;
 		struct msg_fps fps;
+		struct msg_verify verify;
+		struct msg_verified verified;
 		struct wire_commit commit;
 		struct wire_ack ack;
 		struct msg_confirm confirm;

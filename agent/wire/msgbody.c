@@ -334,6 +334,85 @@ bool msgbody_get_fps(struct cursor *c, struct msg_fps *v)
 	return v->fps;
 }
 
+void wire_extent_put(uint8_t *extents, uint32_t i, const struct wire_extent *e)
+{
+	uint8_t *p = extents + (size_t)i * WIRE_EXTENT_BYTES;
+
+	put_le64(p, e->first);
+	put_le32(p + 8, e->count);
+}
+
+struct wire_extent wire_extent_get(const uint8_t *extents, uint32_t i)
+{
+	const uint8_t *p = extents + (size_t)i * WIRE_EXTENT_BYTES;
+
+	return (struct wire_extent){ get_le64(p), get_le32(p + 8) };
+}
+
+#define VERIFY_FRESH 1U
+
+void msgbody_put_verify(struct buf *b, const struct msg_verify *v)
+{
+	buf_put_u8(b, v->fresh ? VERIFY_FRESH : 0);
+	buf_put(b, v->extents, (size_t)v->n_extents * WIRE_EXTENT_BYTES);
+}
+
+/* As many extents as there are bytes; each sound, and not too many blocks. */
+bool msgbody_get_verify(struct cursor *c, struct msg_verify *v)
+{
+	uint8_t flags = cursor_u8(c);
+	uint32_t i;
+
+	v->fresh = flags & VERIFY_FRESH;
+	v->n_extents = (uint32_t)(c->left / WIRE_EXTENT_BYTES);
+	v->extents = cursor_bytes(c, (size_t)v->n_extents * WIRE_EXTENT_BYTES);
+	if (flags & ~VERIFY_FRESH || !v->n_extents || !v->extents)
+		return false;
+	for (i = 0; i < v->n_extents; i++) {
+		struct wire_extent e = wire_extent_get(v->extents, i);
+
+		if (!is_range(e.first, e.count,
+			      WIRE_MAX_VERIFY_BLOCKS - v->n_blocks))
+			return false;
+		v->n_blocks += e.count;
+	}
+	return true;
+}
+
+void msgbody_put_verified(struct buf *b, const struct msg_verified *v)
+{
+	buf_put_u64(b, v->epoch);
+	buf_put_u64(b, v->seq);
+	buf_put_u32(b, v->count);
+	buf_put(b, v->held, (size_t)v->count * WIRE_HELD_BYTES);
+}
+
+static bool is_held(const uint8_t *p)
+{
+	static const uint8_t none[UNIT_FP_BYTES];
+	bool zero = !memcmp(p + 1, none, sizeof(none));
+
+	return p[0] == WIRE_HELD_SOUND ||
+	       (p[0] <= WIRE_HELD_STAGED && zero);
+}
+
+bool msgbody_get_verified(struct cursor *c, struct msg_verified *v)
+{
+	uint32_t i;
+
+	v->epoch = cursor_u64(c);
+	v->seq = cursor_u64(c);
+	v->count = cursor_u32(c);
+	if (!v->count || v->count > WIRE_MAX_VERIFY_BLOCKS ||
+	    (v->epoch || v->seq) != is_place(v->epoch, v->seq))
+		return false;
+	v->held = cursor_bytes(c, (size_t)v->count * WIRE_HELD_BYTES);
+	for (i = 0; v->held && i < v->count; i++)
+		if (!is_held(v->held + (size_t)i * WIRE_HELD_BYTES))
+			return false;
+	return v->held;
+}
+
 void msgbody_put_commit(struct buf *b, const struct wire_commit *v)
 {
 	buf_put_u64(b, v->epoch);

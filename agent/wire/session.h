@@ -34,7 +34,10 @@
 #define WIRE_MAX_READ_BLOCKS 16384U		/* per dial_view_read */
 #define WIRE_MAX_PENDING 64U			/* unanswered requests */
 #define WIRE_MAX_VIEWS 16U			/* open at once in a session */
-#define WIRE_FEATURES 0ULL			/* bits this build understands */
+#define WIRE_MAX_VERIFY_BLOCKS 1024U		/* per VERIFY, of all extents */
+#define WIRE_FEATURE_VERIFY (1ULL << 0)		/* VERIFY, VERIFIED */
+/* Bits this build understands. */
+#define WIRE_FEATURES WIRE_FEATURE_VERIFY
 
 enum wire_role {
 	WIRE_ROLE_SENDER = 1,		/* pushes one volume's points */
@@ -113,6 +116,30 @@ struct wire_volume_state {
 	uint64_t open_bytes;
 };
 
+/* A run of blocks, as VERIFY names them. */
+#define WIRE_EXTENT_BYTES 12U
+struct wire_extent {
+	uint64_t first;
+	uint32_t count;
+};
+
+/* The i-th of extents that were decoded, or are to be encoded. */
+void wire_extent_put(uint8_t *extents, uint32_t i, const struct wire_extent *e);
+struct wire_extent wire_extent_get(const uint8_t *extents, uint32_t i);
+
+/*
+ * What a replica has of a block in its newest committed point, as it answers
+ * VERIFY: one byte of this, then the fingerprint (zeros but for the first).
+ */
+#define WIRE_HELD_BYTES (1U + UNIT_FP_BYTES)
+enum wire_held {
+	WIRE_HELD_SOUND,	/* stored, and read back whole */
+	WIRE_HELD_ABSENT,	/* never written: reads as zeros */
+	WIRE_HELD_DAMAGED,	/* what is stored cannot be read, or is not
+				 * what was stored */
+	WIRE_HELD_STAGED,	/* the open point has it: nothing is said */
+};
+
 struct wire_commit {
 	uint64_t epoch, seq;
 	int64_t flip_wall_ns;
@@ -181,6 +208,7 @@ enum dial_event_type {
 	DIAL_BYE,		/* error says why (num 0: orderly); over */
 	DIAL_PONG,
 	DIAL_DONE,		/* request: a discard or an escrow is carried out */
+	DIAL_VERIFIED,		/* epoch, seq, count, held (valid as fps is) */
 };
 
 /* What an answer is about. */
@@ -193,6 +221,7 @@ enum wire_request {
 	WIRE_REQ_POINTS,
 	WIRE_REQ_VIEW,		/* dial_view_open */
 	WIRE_REQ_READ,		/* dial_view_read */
+	WIRE_REQ_VERIFY,	/* dial_verify */
 };
 
 /* One run of blocks out of one unit (or absent), as store/store.h has it. */
@@ -218,6 +247,8 @@ struct dial_event {
 	uint64_t first;
 	uint32_t count;
 	const uint8_t *fps;		/* count * 16 bytes */
+	uint64_t epoch, seq;		/* DIAL_VERIFIED: of the newest point; 0 */
+	const uint8_t *held;		/* count * WIRE_HELD_BYTES */
 };
 
 struct dial;
@@ -259,6 +290,14 @@ int dial_point_begin(struct dial *d, const struct delta *delta);
 /* Whole units in p/n, at most WIRE_MAX_UNITS_BYTES. */
 int dial_units(struct dial *d, const uint8_t *p, size_t n);
 int dial_fp_query(struct dial *d, uint64_t first, uint32_t count);
+/*
+ * What the newest committed point has in these extents, in their order, at
+ * most WIRE_MAX_VERIFY_BLOCKS in all; every stored unit is read back. fresh:
+ * the replica forgets first what it keeps in memory of its tables.
+ * -EOPNOTSUPP when the replica does not know how.
+ */
+int dial_verify(struct dial *d, bool fresh, const struct wire_extent *e,
+		uint32_t n);
 /*
  * The point it ends becomes outstanding; one at a time (-EBUSY). Its sequence
  * is that of the last dial_point_begin; without one since the last commit the
@@ -306,6 +345,8 @@ enum serve_event_type {
 	SERVE_VIEW_CLOSE,	/* handle */
 	SERVE_PING,		/* answered inside */
 	SERVE_BYE,		/* error says why (num 0: orderly); over */
+	SERVE_VERIFY,		/* bytes: extents, count: blocks in all, fresh:
+				 * serve_verified */
 };
 
 struct serve_event {
@@ -322,6 +363,7 @@ struct serve_event {
 	uint32_t handle;
 	uint64_t first;
 	uint32_t count;
+	bool fresh;
 	const uint8_t *bytes;
 	size_t n_bytes;
 	struct wire_error error;
@@ -344,8 +386,8 @@ struct buf *serve_out(struct serve *s);
  * Answers. 0; -ENOMEM; -EINVAL when it does not fit what was asked, or when
  * nothing was (an owner's mistake; nothing is queued). Requests are answered
  * in the order in which they came; serve_error answers the oldest one that
- * may fail this way (ESCROW, DISCARD, FP_QUERY, POINTS_QUERY, VIEW_OPEN,
- * VIEW_READ).
+ * may fail this way (ESCROW, DISCARD, FP_QUERY, VERIFY, POINTS_QUERY,
+ * VIEW_OPEN, VIEW_READ).
  *
  * serve_accept: version 0 means the highest both speak; features are cut to
  * what both understand. -EACCES when rights lack what the role in HELLO needs
@@ -358,6 +400,10 @@ int serve_volume(struct serve *s, const struct wire_volume_state *v);
 int serve_refuse(struct serve *s, const struct wire_error *e);
 int serve_fps(struct serve *s, uint64_t first, uint32_t count,
 	      const uint8_t *fps);
+/* epoch and seq of the newest committed point, both 0 without one; held has
+ * count records. */
+int serve_verified(struct serve *s, uint64_t epoch, uint64_t seq,
+		   uint32_t count, const uint8_t *held);
 /* epoch and seq of the outstanding commit; session is filled in here. */
 int serve_ack(struct serve *s, const struct wire_ack *a);
 int serve_point(struct serve *s, const struct wire_point *p);

@@ -81,6 +81,7 @@ int serve_accept(struct serve *s, const struct wire_accept *a)
 	if (r < 0)
 		return r;
 	s->session = a->session;
+	s->features = m.u.accept.features;
 	s->phase = READY;
 	splitter_lift(&s->core.in);
 	return 0;
@@ -150,6 +151,21 @@ int serve_fps(struct serve *s, uint64_t first, uint32_t count,
 	int r;
 
 	if (!req || req->first != first || req->count != count)
+		return -EINVAL;
+	r = answer(s, &m, req->id);
+	return r < 0 ? r : answered(s);
+}
+
+int serve_verified(struct serve *s, uint64_t epoch, uint64_t seq,
+		   uint32_t count, const uint8_t *held)
+{
+	struct msg m = { .type = MSG_VERIFIED,
+			 .handle = s->core.volume.handle,
+			 .u.verified = { epoch, seq, count, held } };
+	struct req *req = asked(s, WIRE_REQ_VERIFY);
+	int r;
+
+	if (!req || req->count != count)
 		return -EINVAL;
 	r = answer(s, &m, req->id);
 	return r < 0 ? r : answered(s);

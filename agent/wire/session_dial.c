@@ -28,6 +28,7 @@ struct dial {
 	struct session_core core;
 	bool accepted;
 	enum wire_role role;
+	uint64_t features;		/* both understand */
 	uint64_t hello_request;
 	struct uuid session;
 	struct req_queue pings;
@@ -193,6 +194,44 @@ int dial_fp_query(struct dial *d, uint64_t first, uint32_t count)
 	return ask(d, &m, &(struct req){ .what = WIRE_REQ_FPS,
 					 .first = first,
 					 .count = count });
+}
+
+/* -EINVAL when the peer would refuse them; *total: blocks in all. */
+static int put_extents(const struct session_volume *v,
+		       const struct wire_extent *e, uint32_t n, uint8_t *out,
+		       uint32_t *total)
+{
+	uint32_t i;
+
+	*total = 0;
+	if (!n || n > WIRE_MAX_VERIFY_BLOCKS)
+		return -EINVAL;
+	for (i = 0; i < n; i++) {
+		if (e[i].count > WIRE_MAX_VERIFY_BLOCKS - *total ||
+		    !range_inside(e[i].first, e[i].count, v->n_blocks))
+			return -EINVAL;
+		*total += e[i].count;
+		wire_extent_put(out, i, &e[i]);
+	}
+	return 0;
+}
+
+int dial_verify(struct dial *d, bool fresh, const struct wire_extent *e,
+		uint32_t n)
+{
+	struct session_volume *v = &d->core.volume;
+	uint8_t extents[WIRE_MAX_VERIFY_BLOCKS * WIRE_EXTENT_BYTES];
+	struct msg m = { .type = MSG_VERIFY, .handle = v->handle,
+			 .u.verify = { .fresh = fresh, .n_extents = n,
+				       .extents = extents } };
+	int r = check_volume(d);
+
+	if (!r && !(d->features & WIRE_FEATURE_VERIFY))
+		r = -EOPNOTSUPP;
+	if (!r)
+		r = put_extents(v, e, n, extents, &m.u.verify.n_blocks);
+	return r ? r : ask(d, &m, &(struct req){ .what = WIRE_REQ_VERIFY,
+						 .count = m.u.verify.n_blocks });
 }
 
 int dial_commit(struct dial *d, const struct wire_commit *c)
@@ -393,6 +432,7 @@ static int take_accept(struct dial *d, const struct msg *m,
 		return refuse(d, m, "version or features not offered", err);
 	d->accepted = true;
 	d->session = a->session;
+	d->features = a->features;
 	splitter_lift(&d->core.in);
 	ev->type = DIAL_ACCEPTED;
 	ev->accept = *a;
@@ -443,6 +483,24 @@ static int take_fps(struct dial *d, const struct msg *m, struct dial_event *ev,
 	ev->first = m->u.fps.first;
 	ev->count = m->u.fps.count;
 	ev->fps = m->u.fps.fps;
+	return 0;
+}
+
+static int take_verified(struct dial *d, const struct msg *m,
+			 struct dial_event *ev, struct err *err)
+{
+	struct req *req = answered(d, m, WIRE_REQ_VERIFY);
+
+	if (!req || m->handle != d->core.volume.handle)
+		return refuse(d, m, "not asked for", err);
+	if (m->u.verified.count != req->count)
+		return refuse(d, m, "of other blocks than asked for", err);
+	req_pop(&d->core.pending);
+	ev->type = DIAL_VERIFIED;
+	ev->epoch = m->u.verified.epoch;
+	ev->seq = m->u.verified.seq;
+	ev->count = m->u.verified.count;
+	ev->held = m->u.verified.held;
 	return 0;
 }
 
@@ -590,6 +648,8 @@ static int take(struct dial *d, const struct msg *m, struct dial_event *ev,
 		return take_volume(d, m, ev, err);
 	case MSG_FPS:
 		return take_fps(d, m, ev, err);
+	case MSG_VERIFIED:
+		return take_verified(d, m, ev, err);
 	case MSG_ACK:
 		return take_ack(d, m, ev, err);
 	case MSG_POINT:

@@ -15,6 +15,7 @@ struct serve {
 	struct wire_hello hello;
 	uint64_t hello_request;
 	struct uuid session;
+	uint64_t features;		/* agreed upon */
 	/* A DISCARD or ESCROW given out last: done once more is asked for. */
 	uint64_t implied;
 	bool wipe;			/* the event given out was a secret */

@@ -164,6 +164,32 @@ static int take_fp_query(struct serve *s, const struct msg *m,
 	return 0;
 }
 
+static int take_verify(struct serve *s, const struct msg *m,
+		       struct serve_event *ev, struct err *err)
+{
+	const struct msg_verify *v = &m->u.verify;
+	struct req *req;
+	uint32_t i;
+
+	if (!(s->features & WIRE_FEATURE_VERIFY))
+		return refuse(s, m, "a feature that was not agreed upon", err);
+	for (i = 0; i < v->n_extents; i++) {
+		struct wire_extent e = wire_extent_get(v->extents, i);
+
+		if (!range_inside(e.first, e.count, s->core.volume.n_blocks))
+			return refuse(s, m, "outside the volume", err);
+	}
+	req = expect(s, m, WIRE_REQ_VERIFY);
+	if (!req)
+		return refuse(s, m, too_many, err);
+	ev->type = SERVE_VERIFY;
+	ev->fresh = v->fresh;
+	ev->bytes = v->extents;
+	ev->n_bytes = (size_t)v->n_extents * WIRE_EXTENT_BYTES;
+	ev->count = req->count = v->n_blocks;
+	return 0;
+}
+
 static int take_commit(struct serve *s, const struct msg *m,
 		       struct serve_event *ev, struct err *err)
 {
@@ -305,6 +331,7 @@ static const struct place {
 	{ MSG_POINT_BEGIN, ABOUT_VOLUME, false },
 	{ MSG_UNITS, ABOUT_VOLUME, false },
 	{ MSG_FP_QUERY, ABOUT_VOLUME, true },
+	{ MSG_VERIFY, ABOUT_VOLUME, true },
 	{ MSG_COMMIT, ABOUT_VOLUME, true },
 	{ MSG_CONFIRM, ABOUT_VOLUME, false },
 	{ MSG_DISCARD, ABOUT_VOLUME, true },
@@ -388,6 +415,8 @@ static int take(struct serve *s, const struct msg *m, struct serve_event *ev,
 		return take_units(s, m, ev, err);
 	case MSG_FP_QUERY:
 		return take_fp_query(s, m, ev, err);
+	case MSG_VERIFY:
+		return take_verify(s, m, ev, err);
 	case MSG_COMMIT:
 		return take_commit(s, m, ev, err);
 	case MSG_CONFIRM:

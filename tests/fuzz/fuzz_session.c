@@ -20,6 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define RIGHT_HANDLE 2
 
 static uint8_t fps[WIRE_MAX_FP_BLOCKS * UNIT_FP_BYTES];
+static const uint8_t held[WIRE_MAX_VERIFY_BLOCKS * WIRE_HELD_BYTES];
 static const struct uuid volume = { { 1 } };
 static const struct uuid session = { { 2 } };
 
@@ -57,6 +58,7 @@ static void answer_read(struct serve *s, const struct serve_event *ev)
 static void serve_owner(struct serve *s, const struct serve_event *ev)
 {
 	struct wire_accept accept = { .session = session, .rights = 15,
+				      .features = WIRE_FEATURES,
 				      .peer_name = "a" };
 	struct wire_volume_state state = { .handle = 9, .epoch = 1,
 					   .has_point = true, .seq = 5 };
@@ -74,6 +76,9 @@ static void serve_owner(struct serve *s, const struct serve_event *ev)
 		break;
 	case SERVE_FP_QUERY:
 		must(!serve_fps(s, ev->first, ev->count, fps));
+		break;
+	case SERVE_VERIFY:
+		must(!serve_verified(s, 1, 5, ev->count, held));
 		break;
 	case SERVE_COMMIT:
 		must(!serve_ack(s, &ack));
@@ -135,6 +140,8 @@ static void ask_as_sender(struct ends *e, unsigned int how_far)
 	struct wire_commit c = { .epoch = 1, .seq = 6,
 				 .size_bytes = open.size_bytes };
 
+	const struct wire_extent extents[] = { { 0, 1 }, { 50, 2 } };
+
 	must(!dial_volume_open(e->d, &open));
 	if (how_far < 2)
 		return;
@@ -144,6 +151,7 @@ static void ask_as_sender(struct ends *e, unsigned int how_far)
 		must(!dial_fp_query(e->d, 0, 16));
 		must(!dial_discard(e->d));
 		must(!dial_commit(e->d, &c));
+		must(!dial_verify(e->d, true, extents, 2));
 	}
 }
 
@@ -219,7 +227,7 @@ static void feed_records(struct ends *e, int at_dial, uint64_t request,
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const uint64_t last_request[2][4] = { { 0, 2, 2, 5 },
+	static const uint64_t last_request[2][4] = { { 0, 2, 2, 6 },
 						     { 0, 3, 4, 5 } };
 	unsigned int how_far, reader;
 	struct ends e;

@@ -13,6 +13,11 @@
 
 static uint8_t units[3000];
 static uint8_t fps[64 * UNIT_FP_BYTES];
+/* An extent of 5 blocks; what is held of 2. */
+static const uint8_t extents[WIRE_EXTENT_BYTES] = { 3, [8] = 5 };
+static const uint8_t held[2 * WIRE_HELD_BYTES] = {
+	[0] = WIRE_HELD_SOUND, [1] = 0x77, [17] = WIRE_HELD_DAMAGED,
+};
 
 /* ---- one full example of every message ---- */
 
@@ -98,6 +103,12 @@ static void fill_example(struct msg *m, enum msg_type type)
 		return;
 	case MSG_FPS:
 		m->u.fps = (struct msg_fps){ 7, 64, fps };
+		return;
+	case MSG_VERIFY:
+		m->u.verify = (struct msg_verify){ true, 5, 1, extents };
+		return;
+	case MSG_VERIFIED:
+		m->u.verified = (struct msg_verified){ 3, 17, 2, held };
 		return;
 	case MSG_COMMIT:
 		m->u.commit = (struct wire_commit){
@@ -530,6 +541,8 @@ TEST(numbers_and_limits_are_the_documented_ones)
 		{ 25, "CONFIRM", 24, -EPROTO },
 		{ 26, "DISCARD", 0, -EPROTO },
 		{ 27, "ESCROW", 8192, -EPROTO },
+		{ 28, "VERIFY", 12289, -EPROTO },
+		{ 29, "VERIFIED", -EPROTO, 17428 },
 		{ 32, "POINTS_QUERY", 132, -EPROTO },
 		{ 33, "POINT", -EPROTO, 128 },
 		{ 34, "POINTS_END", -EPROTO, 0 },
@@ -573,12 +586,79 @@ TEST(the_bytes_of_version_1_do_not_change)
 	memset(fps, 0x77, sizeof(fps));
 	memset(units, 0x66, sizeof(units));
 	for (i = 0; i < N_TYPES; i++) {
+		/* Those of a feature came later. */
+		if (all_types[i] == MSG_VERIFY || all_types[i] == MSG_VERIFIED)
+			continue;
 		encode_example(&b, all_types[i]);
 		buf_put(&all, b.data, b.len);
 	}
 	ASSERT_TRUE(EVP_Digest(all.data, all.len, digest, NULL, EVP_sha256(),
 			       NULL));
 	EXPECT_MEM(digest, golden, sizeof(golden));
+}
+
+TEST(the_bytes_of_verify_do_not_change)
+{
+	static const uint8_t asked[] = { 1, 3, 0, 0, 0, 0, 0, 0, 0,
+					 5, 0, 0, 0 };
+	static const uint8_t told[20] = { 3, [8] = 17, [16] = 2 };
+	_cleanup_buf_ struct buf b = { 0 };
+
+	encode_example(&b, MSG_VERIFY);
+	ASSERT_U64(b.len, FRAME_HEADER_BYTES + sizeof(asked));
+	EXPECT_MEM(b.data + FRAME_HEADER_BYTES, asked, sizeof(asked));
+	encode_example(&b, MSG_VERIFIED);
+	ASSERT_U64(b.len, FRAME_HEADER_BYTES + sizeof(told) + sizeof(held));
+	EXPECT_MEM(b.data + FRAME_HEADER_BYTES, told, sizeof(told));
+	EXPECT_MEM(b.data + FRAME_HEADER_BYTES + sizeof(told), held,
+		   sizeof(held));
+}
+
+TEST(extents_and_what_is_held_are_judged_one_by_one)
+{
+	static uint8_t many[(WIRE_MAX_VERIFY_BLOCKS + 1) * WIRE_EXTENT_BYTES];
+	static uint8_t bad[2 * WIRE_HELD_BYTES];
+	struct msg m;
+	uint32_t i;
+
+	for (i = 0; i <= WIRE_MAX_VERIFY_BLOCKS; i++)
+		wire_extent_put(many, i, &(struct wire_extent){ 2 * i, 1 });
+	fill_example(&m, MSG_VERIFY);
+	m.u.verify.extents = many;
+	m.u.verify.n_extents = WIRE_MAX_VERIFY_BLOCKS;
+	EXPECT_OK(encode_one(&m));
+	m.u.verify.n_extents++;
+	EXPECT_INT(encode_one(&m), -EINVAL);
+	m.u.verify.n_extents = 0;
+	EXPECT_INT(encode_one(&m), -EINVAL);
+	m.u.verify.n_extents = 2;
+	wire_extent_put(many, 1,
+			&(struct wire_extent){ 9, WIRE_MAX_VERIFY_BLOCKS - 1 });
+	EXPECT_OK(encode_one(&m));
+	wire_extent_put(many, 1,
+			&(struct wire_extent){ 9, WIRE_MAX_VERIFY_BLOCKS });
+	EXPECT_INT(encode_one(&m), -EINVAL);
+	wire_extent_put(many, 1, &(struct wire_extent){ 9, UINT32_MAX });
+	EXPECT_INT(encode_one(&m), -EINVAL);
+	wire_extent_put(many, 1, &(struct wire_extent){ 9, 0 });
+	EXPECT_INT(encode_one(&m), -EINVAL);
+	wire_extent_put(many, 1, &(struct wire_extent){ US_MAX_BLOCKS, 1 });
+	EXPECT_INT(encode_one(&m), -EINVAL);
+
+	fill_example(&m, MSG_VERIFIED);
+	m.u.verified.held = bad;
+	bad[0] = WIRE_HELD_STAGED + 1;
+	EXPECT_INT(encode_one(&m), -EINVAL);
+	bad[0] = WIRE_HELD_ABSENT;
+	EXPECT_OK(encode_one(&m));
+	bad[WIRE_HELD_BYTES - 1] = 1;	/* a fingerprint of nothing */
+	EXPECT_INT(encode_one(&m), -EINVAL);
+	bad[0] = WIRE_HELD_SOUND;
+	EXPECT_OK(encode_one(&m));
+	m.u.verified.epoch = m.u.verified.seq = 0;	/* no point yet */
+	EXPECT_OK(encode_one(&m));
+	m.u.verified.seq = 1;
+	EXPECT_INT(encode_one(&m), -EINVAL);
 }
 
 /* ---- room for later ---- */
