@@ -118,6 +118,8 @@ ROOT_TESTS := $(call test_programs,tests/root/test_*.c)
 TEST_TOOLS := $(call test_programs,tests/tools/*.c)
 TEST_BENCH := $(call test_programs,tests/bench/*.c)
 HARNESS_TESTS := $(call test_programs,tests/harness/*.c)
+# Loaded by another program: nbdkit, or ld.so.
+TEST_MODULES := $(patsubst %.c,$(B)/%.so,$(wildcard tests/powercut/*.c))
 FUZZERS := $(call test_programs,tests/fuzz/fuzz_*.c)
 TEST_PROGRAMS := $(UNIT_TESTS) $(ROOT_TESTS) $(TEST_TOOLS) $(TEST_BENCH) \
 	$(HARNESS_TESTS)
@@ -127,11 +129,11 @@ TEST_PROGRAMS := $(UNIT_TESTS) $(ROOT_TESTS) $(TEST_TOOLS) $(TEST_BENCH) \
 .PHONY: all tests unit-tests test-tools
 all: $(PROGRAMS) $(PLUGIN)
 	@:
-tests: $(TEST_PROGRAMS)
+tests: $(TEST_PROGRAMS) $(TEST_MODULES)
 	@:
 unit-tests: $(UNIT_TESTS)
 	@:
-test-tools: $(TEST_TOOLS)
+test-tools: $(TEST_TOOLS) $(TEST_MODULES)
 	@:
 
 .PHONY: FORCE
@@ -207,6 +209,11 @@ $(B)/nbdkit-understudy-plugin.so: $(call objs,$(NBD_SRC)) $(LIBS)
 $(TEST_PROGRAMS): LINK_LIBS = $(TEST_LIBS)
 $(TEST_PROGRAMS): $(B)/%: $(B)/%.o $(TEST_LIB) $(CTL_LIB) $(LIBS)
 	$(call link)
+
+# nbdkit's registration macro again.
+$(B)/tests/powercut/%.o: EXTRA_CFLAGS = -Wno-missing-prototypes
+$(TEST_MODULES): $(B)/%.so: $(B)/%.o
+	$(call link,-shared)
 
 # ---- BPF ----
 
