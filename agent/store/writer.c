@@ -92,9 +92,13 @@ static int add_volume(struct store *s, const struct store_volume_spec *spec,
 	v->row.epoch = spec->epoch;
 	r = volume_open_dir(v);
 	if (r == 0 || r == -ENOENT)
-		r = catalog_volume_add(s->catalog, &v->row, err);
-	if (r == 0)
 		r = store_add_volume(s, v);
+	/* Last: a row of a volume that is nowhere else would be in the way of
+	 * every later attempt. */
+	if (r == 0) {
+		r = catalog_volume_add(s->catalog, &v->row, err);
+		s->n_volumes -= r < 0;
+	}
 	if (r < 0) {
 		volume_free(v);
 		return err_sys(err, r, "cannot-create", s->path,
