@@ -275,7 +275,7 @@ int cmd_pki_revoke(struct ctl *ctl, void *o, char **args, int n_args)
 		ret = pki_revoke(places.state, args[0], &err);
 	(void)snprintf(text, sizeof(text),
 		       "certificates of %.64s revoked; a replica that runs "
-		       "takes it up on SIGHUP", args[0]);
+		       "ends their sessions at once", args[0]);
 	return finish(ctl, ret, &err, text,
 		      ret < 0 ? NULL :
 				json_pack("{s:o}", "name",

@@ -82,11 +82,12 @@ int cmd_resync(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_restore(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_events(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_key_export(struct ctl *ctl, void *o, char **args, int n_args);
+int cmd_remove(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_key_import(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_key_rotate(struct ctl *ctl, void *o, char **args, int n_args);
 
 extern const struct opt doctor_opts[], pki_init_opts[], pki_issue_opts[],
 	status_opts[], sync_opts[], points_opts[], resync_opts[],
-	restore_opts[], events_opts[], key_export_opts[];
+	restore_opts[], events_opts[], key_export_opts[], remove_opts[];
 
 #endif

@@ -130,6 +130,13 @@ struct replica *daemon_replica(const struct daemon *d)
 	return d->replica;
 }
 
+bool daemon_is_configured(struct daemon *d, const char *name)
+{
+	LOCK_SCOPE(&d->lock);
+
+	return find(d, name) || config_volume(d->config, name);
+}
+
 const struct source_env *daemon_source_env(const struct daemon *d)
 {
 	return &d->source_env;
@@ -333,6 +340,7 @@ static int start_roles(struct daemon *d, const struct config *c,
 	int ret;
 
 	if (c->has_store) {
+		(void)revocations_changed(&d->revocations, d->state_dir);
 		ret = replica_start(&c->store, &d->replica_env, &d->replica,
 				    err);
 		if (ret < 0)
@@ -641,6 +649,23 @@ int daemon_reload(struct daemon *d, struct config *c, struct err *err)
 		revocations_look(&d->revocations, d->state_dir, 0,
 				 eventlog_sink(d->events));
 	return 0;
+}
+
+void daemon_tick(struct daemon *d)
+{
+	struct err err = ERR_INIT;
+
+	if (!d->replica ||
+	    !revocations_changed(&d->revocations, d->state_dir))
+		return;
+	if (replica_reload_identity(d->replica, &err) < 0) {
+		err_done(&err, "the former certificates stay in force");
+		log_failure(LOG_LEVEL_ERR, &err);
+		return;
+	}
+	log_info("certificates: the list of those revoked is read anew");
+	revocations_look(&d->revocations, d->state_dir, 0,
+			 eventlog_sink(d->events));
 }
 
 int daemon_event_fd(const struct daemon *d)

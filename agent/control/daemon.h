@@ -40,6 +40,12 @@ int daemon_reload(struct daemon *d, struct config *c, struct err *err);
  * only when it has ended: then this is readable, and daemon_catch_up is due.
  */
 int daemon_event_fd(const struct daemon *d);
+/*
+ * Every DAEMON_TICK_MS: takes up certificates that were revoked or renewed on
+ * disk, so that `pki revoke` ends sessions at once, whoever runs it.
+ */
+#define DAEMON_TICK_MS 500
+void daemon_tick(struct daemon *d);
 void daemon_catch_up(struct daemon *d);
 /*
  * Drains and frees. False when something did not end in time: then the process
@@ -69,6 +75,8 @@ struct replica *daemon_replica(const struct daemon *d);
 /* A configured [replica NAME], copied; "" finds the only one. -ENOENT. */
 int daemon_replica_config(struct daemon *d, const char *name,
 			  struct replica_config *out);
+/* Is there a [volume NAME], started or not? */
+bool daemon_is_configured(struct daemon *d, const char *name);
 const struct source_env *daemon_source_env(const struct daemon *d);
 /* What happened. Lives as long as the daemon. */
 struct eventlog *daemon_eventlog(const struct daemon *d);

@@ -252,6 +252,7 @@ const struct ctl_verb control_verbs[] = {
 	{ "key-export", handle_key_export, false },
 	{ "key-exported", handle_key_exported, false },
 	{ "key-rotate", handle_key_rotate, false },
+	{ "remove", handle_remove, true },
 	{ "key-import", handle_key_import, true },
 	{ 0 },
 };

@@ -24,6 +24,8 @@ int handle_key_export(void *arg, struct ctl_call *call, json_t **result,
 		      struct err *err);
 int handle_key_exported(void *arg, struct ctl_call *call, json_t **result,
 			struct err *err);
+int handle_remove(void *arg, struct ctl_call *call, json_t **result,
+		  struct err *err);
 int handle_key_rotate(void *arg, struct ctl_call *call, json_t **result,
 		      struct err *err);
 int handle_key_import(void *arg, struct ctl_call *call, json_t **result,

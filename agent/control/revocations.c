@@ -3,9 +3,11 @@
 #include "control/revocations.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "pki/pki.h"
 
@@ -58,6 +60,32 @@ void revocations_look(struct revocations *r, const char *state_dir,
 
 	if (ret < 0 && ret != -ENOENT)
 		log_failure(LOG_LEVEL_WARN, &err);
+}
+
+/* Whole files are put in its place: another inode, or another time of it. */
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_dev == b->st_dev &&
+	       a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+bool revocations_changed(struct revocations *r, const char *state_dir)
+{
+	_cleanup_free_ char *path = NULL;
+	struct stat now;
+	bool same;
+
+	if (asprintf(&path, "%s/pki/server/crl.pem", state_dir) < 0) {
+		path = NULL;
+		return false;
+	}
+	if (stat(path, &now) < 0)
+		memset(&now, 0, sizeof(now));
+	same = same_file(&now, &r->list);
+	r->list = now;
+	return !same;
 }
 
 void revocations_free(struct revocations *r)

@@ -2,8 +2,10 @@
 #ifndef CONTROL_REVOCATIONS_H
 #define CONTROL_REVOCATIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "base/event.h"
 
@@ -15,7 +17,14 @@
 struct revocations {
 	char (*serials)[41];
 	size_t n;
+	struct stat list;		/* as last looked at; zeros: none */
 };
+
+/*
+ * Is the list that the listener goes by another one than at the last call? To
+ * be asked before it is read: what comes meanwhile is then seen the next time.
+ */
+bool revocations_changed(struct revocations *r, const char *state_dir);
 
 /*
  * Tells of those that are new. since_s: older ones are known already, though

@@ -283,8 +283,9 @@ static void serve(struct daemon *d, const char *config, int signal_fd)
 			{ .fd = daemon_event_fd(d), .events = POLLIN },
 		};
 
-		if (poll(p, ARRAY_SIZE(p), -1) < 0)
+		if (poll(p, ARRAY_SIZE(p), DAEMON_TICK_MS) < 0)
 			continue;
+		daemon_tick(d);
 		if (p[1].revents)
 			daemon_catch_up(d);
 		if (!p[0].revents)

@@ -275,6 +275,31 @@ static int open_store(struct replica *r, struct err *err)
 	return store_open(&cfg, &r->store, err);
 }
 
+static int forget_key(void *arg, const struct uuid *volume)
+{
+	return keys_forget(arg, volume);
+}
+
+/* What a removal that was cut off has left. */
+static void purge(struct replica *r)
+{
+	struct err err = ERR_INIT;
+
+	if (store_purge(r->store, forget_key, r, &err) < 0)
+		log_failure(LOG_LEVEL_WARN, &err);
+}
+
+int replica_remove(struct replica *r, const struct uuid *volume,
+		   struct err *err)
+{
+	int n = store_remove(r->store, volume, err);
+
+	if (n < 0)
+		return n;
+	record_forget(r, volume);
+	return store_purge(r->store, forget_key, r, err);
+}
+
 int replica_start(const struct replica_role_config *cfg,
 		  const struct replica_env *env, struct replica **out,
 		  struct err *err)
@@ -288,6 +313,8 @@ int replica_start(const struct replica_role_config *cfg,
 	n = keys_open(r, err);
 	if (n == 0)
 		n = open_store(r, err);
+	if (n == 0)
+		purge(r);
 	if (n == 0)
 		n = start_listener(r, err);
 	if (n < 0) {
@@ -392,13 +419,24 @@ static void stop_unaccepted(struct replica *r)
 	}
 }
 
+/* Under lock: each looks at its own certificate, in its own thread. */
+static void recheck_peers(struct replica *r)
+{
+	struct peer *p;
+
+	for (p = r->peers; p; p = p->next) {
+		atomic_store(&p->recheck, true);
+		if (p->conn)
+			conn_wake(p->conn);
+	}
+}
+
 /* Takes rules and identity (NULL: the old one stays). */
 static void swap_in(struct replica *r, struct accept_rule *rules, int n_rules,
 		    struct tls_identity *identity)
 {
 	struct accept_rule *old_rules;
 	struct tls_identity *old = NULL;
-	struct peer *p;
 
 	pthread_mutex_lock(&r->lock);
 	old_rules = r->accept;
@@ -409,11 +447,7 @@ static void swap_in(struct replica *r, struct accept_rule *rules, int n_rules,
 		r->identity = identity;
 	}
 	stop_unaccepted(r);
-	for (p = r->peers; p; p = p->next) {
-		atomic_store(&p->recheck, true);
-		if (p->conn)
-			conn_wake(p->conn);
-	}
+	recheck_peers(r);
 	pthread_mutex_unlock(&r->lock);
 	free(old_rules);
 	tls_identity_free(old);
@@ -442,5 +476,24 @@ int replica_reload(struct replica *r, const struct replica_role_config *cfg,
 			       "out of memory: the old rules stay");
 	}
 	swap_in(r, rules, cfg->n_accept, identity);
+	return 0;
+}
+
+int replica_reload_identity(struct replica *r, struct err *err)
+{
+	struct tls_identity *identity = NULL, *old;
+	int n;
+
+	if (!r->listener)
+		return 0;
+	n = identity_load(r, &identity, err);
+	if (n < 0)
+		return n;
+	pthread_mutex_lock(&r->lock);
+	old = r->identity;
+	r->identity = identity;
+	recheck_peers(r);
+	pthread_mutex_unlock(&r->lock);
+	tls_identity_free(old);
 	return 0;
 }

@@ -114,6 +114,19 @@ int replica_keep_key(struct replica *r, const struct uuid *volume,
 		     struct err *err);
 
 /*
+ * Forgets a volume, its points and its key; durable on return. A failure after
+ * the volume was gone is told, and what is left is deleted at the next start.
+ * -EBUSY "volume-busy": it is pushed to, or read.
+ */
+int replica_remove(struct replica *r, const struct uuid *volume,
+		   struct err *err);
+/*
+ * Certificates were changed on disk: reads them anew, and ends the sessions
+ * that they no longer allow. The old ones stay in force on error.
+ */
+int replica_reload_identity(struct replica *r, struct err *err);
+
+/*
  * Serve a connection that exists already, in a thread of its own; takes it,
  * also on failure. Who the peer is stands in it (peer_name, peer_rights,
  * peer_volumes). For tests, and for a listener that is elsewhere.

@@ -159,6 +159,8 @@ bool record_author(struct replica *r, const struct uuid *uuid,
 /* Is p still the one that may write? Notes the end and why (may be NULL). */
 void record_end(struct replica *r, const struct uuid *uuid, struct peer *p,
 		const struct err *why);
+/* The volume was removed: one that comes with its UUID is another. */
+void record_forget(struct replica *r, const struct uuid *uuid);
 /* A volume was refused before a session for it began. */
 void record_refused(struct replica *r, const struct uuid *uuid,
 		    const struct err *why);

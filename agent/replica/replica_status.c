@@ -44,6 +44,22 @@ struct volume_record *record_get(struct replica *r, const struct uuid *uuid)
 	return rec;
 }
 
+void record_forget(struct replica *r, const struct uuid *uuid)
+{
+	LOCK_SCOPE(&r->lock);
+	struct volume_record *rec = record_get(r, uuid);
+	struct volume_record *next;
+
+	if (!rec)
+		return;
+	next = rec->next;
+	*rec = (struct volume_record){
+		.next = next,
+		.uuid = *uuid,
+		.since_wall_ns = clock_wall_ns(r->env.clock),
+	};
+}
+
 static void set_reason(struct volume_record *rec, const struct err *why)
 {
 	snprintf(rec->code, sizeof(rec->code), "%s", why ? why->code : "");

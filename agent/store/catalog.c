@@ -4,7 +4,8 @@
  *
  * Durability: WAL with synchronous=NORMAL. A power cut may take a suffix of
  * the transactions along, never a part of one; what it takes is found again
- * in the segments, which were durable before.
+ * in the segments, which were durable before. Only the removal of a volume is
+ * synced here.
  *
  * A reader's catalog (read_only) is a private temporary copy: the store's
  * file is opened read-only, copied and closed, and nothing is repaired in it.
@@ -396,6 +397,36 @@ int catalog_volume_forget(struct catalog *c, int64_t volume, struct err *err)
 	if (r == 0)
 		r = forget_rows(c, volume, err);
 	return finish(c, r, err);
+}
+
+static int remove_rows(struct catalog *c, int64_t volume, struct err *err)
+{
+	struct binder b;
+	int r = catalog_plain(c, CAT_BEGIN, err);
+
+	if (r == 0)
+		r = forget_rows(c, volume, err);
+	if (r == 0) {
+		bind_start(c, CAT_VOLUME_DROP, &b);
+		bind_u64(&b, (uint64_t)volume);
+		r = bind_run(c, &b, "remove a volume", err);
+	}
+	return finish(c, r, err);
+}
+
+/*
+ * No segment tells this again: it is the one change that must not be among
+ * those that a power cut may take along.
+ */
+int catalog_volume_remove(struct catalog *c, int64_t volume, struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	int r = run_text(c, "PRAGMA synchronous=FULL", err);
+
+	if (r == 0)
+		r = remove_rows(c, volume, err);
+	(void)run_text(c, "PRAGMA synchronous=NORMAL", NULL);
+	return r;
 }
 
 int catalog_volume_add(struct catalog *c, struct cat_volume *v,

@@ -59,6 +59,9 @@ int catalog_volume_update(struct catalog *c, const struct cat_volume *v,
 /* Drop everything that segments can tell again; the volume's row stays. */
 int catalog_volume_forget(struct catalog *c, int64_t volume, struct err *err);
 
+/* All that is told of a volume, durably on return. */
+int catalog_volume_remove(struct catalog *c, int64_t volume, struct err *err);
+
 /* ---- segments ---- */
 
 struct cat_segment {

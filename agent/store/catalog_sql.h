@@ -27,6 +27,7 @@
 	X(FORGET_PARTS, "DELETE FROM parts WHERE volume=?")                   \
 	X(FORGET_SEGMENTS, "DELETE FROM segments WHERE volume=?")             \
 	X(FORGET_EPOCHS, "DELETE FROM epochs WHERE volume=?")                 \
+	X(VOLUME_DROP, "DELETE FROM volumes WHERE id=?")                      \
 	X(SEGMENTS, "SELECT segment,number,sealed,seen,sum FROM segments "    \
 		    "WHERE volume=? ORDER BY number")                         \
 	X(SEGMENT_PUT, "INSERT OR REPLACE INTO segments"                      \

@@ -8,6 +8,7 @@
  *   reserve             space put by, see reserve.c
  *   catalog.db          SQLite, follows the segments
  *   volumes/UUID/ID.seg segments
+ *   volumes/UUID.removed/ what a volume that is no more has left
  *
  * A reader's handle (read_only) takes no lock and changes nothing; it sees
  * the store as it was when it was opened.
@@ -181,7 +182,8 @@ struct volume *store_find_volume(struct store *s, const struct uuid *uuid)
 	size_t i;
 
 	for (i = 0; i < s->n_volumes; i++)
-		if (uuid_equal(&s->volumes[i]->row.uuid, uuid))
+		if (!s->volumes[i]->removed &&
+		    uuid_equal(&s->volumes[i]->row.uuid, uuid))
 			return s->volumes[i];
 	return NULL;
 }
@@ -254,6 +256,8 @@ static int on_directory(void *arg, const char *name)
 		uuid_format(&row.uuid, again);
 	else
 		again[0] = 0;
+	if (strcmp(name, again) && removed_name(name, &row.uuid))
+		return 0;
 	if (strcmp(name, again)) {
 		log_warn("%s: volumes/%s is no volume: left alone",
 			 n->s->path, name);
@@ -299,7 +303,9 @@ static int open_store(struct store *s, struct err *err)
 		/* A full disk must not keep what is there from being read. */
 		(void)reserve_take(&s->reserve);
 	}
-	r = load_listed_volumes(s, err);
+	r = store_forget_removed(s, err);
+	if (r == 0)
+		r = load_listed_volumes(s, err);
 	if (r == 0)
 		r = s->cfg.io->ops->listdir(s->cfg.io, s->volumes_fd, ".",
 					    on_directory, &names);

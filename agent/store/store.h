@@ -91,6 +91,20 @@ void store_close(struct store *s);
 /* cb's non-zero result stops the walk and is returned. */
 int store_volumes(struct store *s,
 		  int (*cb)(void *arg, const struct volume_info *v), void *arg);
+/*
+ * A volume is no more, durably on return: whatever dies later, it does not
+ * come back, and its name is free. Before that it is whole. What its points
+ * took is given back by store_purge. -ENOENT; -EBUSY "volume-busy": somebody
+ * writes or reads it.
+ */
+int store_remove(struct store *s, const struct uuid *volume, struct err *err);
+/*
+ * Deletes the files of volumes that were removed, after cb said 0 to each of
+ * whose UUID there is no new volume. May be repeated. 0, or the last failure.
+ */
+int store_purge(struct store *s,
+		int (*cb)(void *arg, const struct uuid *volume), void *arg,
+		struct err *err);
 int store_volume_by_uuid(struct store *s, const struct uuid *uuid,
 			 struct volume_info *out);
 /* source may be NULL: short form; -ENOENT, or -ENOTUNIQ. */

@@ -42,6 +42,7 @@ int store_volumes(struct store *s,
 		  int (*cb)(void *arg, const struct volume_info *v), void *arg)
 {
 	struct volume_info info;
+	bool removed = false;
 	struct volume *v;
 	size_t i;
 	int r = 0;
@@ -50,9 +51,12 @@ int store_volumes(struct store *s,
 	for (i = 0; r == 0; i++) {
 		pthread_mutex_lock(&s->lock);
 		v = i < s->n_volumes ? s->volumes[i] : NULL;
+		removed = v && v->removed;
 		pthread_mutex_unlock(&s->lock);
 		if (!v)
 			break;
+		if (removed)
+			continue;
 		get_info(v, &info);
 		r = cb(arg, &info);
 	}
@@ -81,7 +85,7 @@ static int find_by_name(struct store *s, const char *source, const char *name,
 	for (i = 0; i < s->n_volumes; i++) {
 		struct volume *v = s->volumes[i];
 
-		if (strcmp(v->row.name, name) ||
+		if (v->removed || strcmp(v->row.name, name) ||
 		    (source && strcmp(v->row.source, source)))
 			continue;
 		if (found)

@@ -18,8 +18,8 @@
 
 /*
  * Between the store's files: its state in memory. Locks, in this order:
- * store->lock (the list of volumes, which only grows), volume->lock (all of
- * one volume), the catalog's own.
+ * store->lock (the list of volumes, which only grows: those that were removed
+ * stay in it, marked), volume->lock (all of one volume), the catalog's own.
  */
 struct store {
 	struct store_config cfg;
@@ -85,10 +85,20 @@ struct volume {
 	struct err why;			/* the volume is recovered */
 	bool broken;			/* recovery failed: no writer at all */
 	uint64_t damaged_from;		/* ordinal; 0: no damage known */
+	/* Under store->lock too: it is no more, and nobody finds it. */
+	bool removed;
+	unsigned int n_writers, n_views;	/* open handles */
 
 	struct segreader reader;	/* of the index; io NULL: not open */
 	struct index *newest_index;	/* made when first asked for */
 };
+
+/* ---- storeremove.c ---- */
+
+/* "UUID.removed", a directory that a volume has left; false: it is none. */
+bool removed_name(const char *name, struct uuid *volume);
+/* At start: what was removed is in the catalog no more. */
+int store_forget_removed(struct store *s, struct err *err);
 
 /* ---- storequery.c, store.c ---- */
 

@@ -98,11 +98,32 @@ static int add_parts(struct view *v, struct err *err)
 	return r == 0 ? index_settle(&v->ix) : r;
 }
 
-static void get_name(struct view *v)
+/* From here on the volume is in use; false: it was just removed. */
+static bool enter(struct view *v)
 {
 	LOCK_SCOPE(&v->v->lock);
 
+	if (v->v->removed)
+		return false;
 	volume_object(v->v, v->object);
+	v->v->n_views++;
+	return true;
+}
+
+static void leave(struct view *v)
+{
+	LOCK_SCOPE(&v->v->lock);
+
+	v->v->n_views--;
+}
+
+static int no_volume(const struct uuid *volume, struct err *err)
+{
+	char uuid[UUID_TEXT_SIZE];
+
+	uuid_format(volume, uuid);
+	return err_set(err, -ENOENT, "no-volume", uuid,
+		       "open a point: the store has no such volume");
 }
 
 static void get_info(struct view *v)
@@ -133,20 +154,19 @@ int view_open(struct store *s, const struct uuid *volume, uint64_t epoch,
 	      uint64_t seq, struct view **out, struct err *err)
 {
 	struct volume *vol = store_volume(s, volume);
-	char uuid[UUID_TEXT_SIZE];
 	struct view *v;
 	int r;
 
-	if (!vol) {
-		uuid_format(volume, uuid);
-		return err_set(err, -ENOENT, "no-volume", uuid,
-			       "open a point: the store has no such volume");
-	}
+	if (!vol)
+		return no_volume(volume, err);
 	v = calloc(1, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
 	v->v = vol;
-	get_name(v);
+	if (!enter(v)) {
+		free(v);
+		return no_volume(volume, err);
+	}
 	r = volume_find_point(vol, epoch, seq, &v->point, err);
 	if (r == 1)
 		r = err_set(err, -ENOENT, "no-point", v->object,
@@ -173,6 +193,7 @@ void view_close(struct view *v)
 	entvec_free(&v->pieces);
 	buf_free(&v->unit);
 	free(v->plain);
+	leave(v);
 	free(v);
 }
 

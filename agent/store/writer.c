@@ -64,7 +64,7 @@ static int check_name(struct store *s, const struct store_volume_spec *spec,
 	for (i = 0; i < s->n_volumes; i++) {
 		const struct volume *v = s->volumes[i];
 
-		if (v == self || strcmp(v->row.source, source) ||
+		if (v == self || v->removed || strcmp(v->row.source, source) ||
 		    strcmp(v->row.name, spec->name))
 			continue;
 		volume_object(v, object);
@@ -240,10 +240,15 @@ int store_writer_open(struct store *s, const struct store_volume_spec *spec,
 	if (!w)
 		return -ENOMEM;
 	pthread_mutex_lock(&v->lock);
-	r = prepare(v, spec, err);
+	if (v->removed)
+		r = err_set(err, -ESTALE, "removed", spec->name,
+			    "open for writing: the volume was just removed");
+	if (r == 0)
+		r = prepare(v, spec, err);
 	if (r == 0) {
 		w->v = v;
 		w->id = ++v->writer;
+		v->n_writers++;
 		/* Nobody can use the older one's deltas any more. */
 		v->n_deltas = 0;
 	}
@@ -258,6 +263,11 @@ int store_writer_open(struct store *s, const struct store_volume_spec *spec,
 
 void store_writer_close(struct store_writer *w)
 {
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->v->lock);
+	w->v->n_writers--;
+	pthread_mutex_unlock(&w->v->lock);
 	free(w);
 }
 

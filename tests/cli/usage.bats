@@ -60,7 +60,7 @@ error_of() {
 @test "every documented verb is known: it works, or says not yet and exits 1" {
 	local verb
 
-	for verb in verify scrub prune pin unpin remove export import attach \
+	for verb in verify scrub prune pin unpin export import attach \
 		detach files switchover failover commit rollback reprotect drill \
 		why forecast store; do
 		# shellcheck disable=SC2086
