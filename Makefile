@@ -241,7 +241,7 @@ $(GEN)/%.skel.h: $(GEN)/%.bpf.o
 
 # ---- tests and judgement ----
 
-.PHONY: check check-long check-unit check-layers lint fuzz bench demo
+.PHONY: check check-long check-unit check-layers lint fuzz bench demo coverage
 # All processors, unless the caller said -j.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
@@ -266,6 +266,14 @@ check-unit: $(UNIT_TESTS)
 
 check-layers:
 	$(Q)tests/layers/check-layers
+
+# Children that end without ceremony write down what they reached, too.
+COVERAGE_DIR := $(BUILD)/coverage
+coverage: deps
+	+$(Q)$(MAKE) $(PARALLEL) BUILD=$(COVERAGE_DIR) LDFLAGS=--coverage \
+		CFLAGS='-O0 -g -U_FORTIFY_SOURCE --coverage \
+		-fprofile-update=atomic -D_exit=exit' unit-tests fuzz-targets
+	$(Q)BUILD=$(COVERAGE_DIR) tests/coverage/run
 
 SHELL_FILES = $(shell find .ci tests vmtest docs -type f 2>/dev/null | \
 	while read -r f; do case $$f in (*.bats|*.bash|*.sh) echo "$$f";; \
@@ -375,6 +383,7 @@ help:
 	@echo 'check-long     as check, and the tests that take long'
 	@echo 'check-unit     unit tests of this build'
 	@echo 'check-layers   who includes whom'
+	@echo 'coverage       lines and branches of store and wire that tests reach'
 	@echo 'lint           shellcheck, cppcheck, clang-format as advice'
 	@echo 'fuzz           run each fuzz target for FUZZ_SECONDS'
 	@echo 'bench          measure; writes $(BUILD)/bench.json'
