@@ -78,10 +78,11 @@ static int send_batch(struct ship *s)
 	struct dial *d = link_dial(s->link);
 	int r;
 
-	if (!s->batch.len)
-		return 0;
+	/* First: with nothing in it, it may be empty because it failed. */
 	if (s->batch.failed)
 		return err_sys(&s->err, -ENOMEM, "no-memory", "ship", "units");
+	if (!s->batch.len)
+		return 0;
 	r = dial_units(d, s->batch.data, s->batch.len);
 	if (r)
 		return err_sys(&s->err, r, "protocol", "ship", "send units");
