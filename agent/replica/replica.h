@@ -66,6 +66,7 @@ struct replica_volume_status {
 	char message[384];
 	int64_t since_wall_ns;
 	bool connected;
+	bool was_heard;			/* a session was, since the start */
 	bool has_lag;
 	uint64_t lag_ns;		/* now - newest of (flip, confirmed) */
 	bool has_key;			/* escrowed here */

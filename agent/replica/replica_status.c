@@ -319,6 +319,7 @@ static int fill_row(struct replica *r, const struct volume_info *info,
 		snprintf(rec->state, sizeof(rec->state), "%s", out->state);
 		out->since_wall_ns = rec->since_wall_ns;
 		out->connected = rec->sender != NULL;
+		out->was_heard = rec->has_offset;
 		out->has_lag = info->has_point;
 		if (out->has_lag)
 			out->lag_ns = lag_ns(r, rec, &info->newest);
