@@ -9,10 +9,12 @@
  * since the last good sync is gone from the disk, later syncs succeed, and
  * whoever writes to a file of which that happened is found out.
  *
- * One thread. Include it once, in the test that is the program.
+ * Any thread: one operation at a time. Include it once, in the test that is the
+ * program.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "base/io.h"
 
 #define NTH_FILES 256U
@@ -56,6 +59,9 @@ static struct {
 	} files[NTH_FILES];
 	size_t n_files;
 } nth;
+
+/* Names are looked at from within a list. */
+static pthread_mutex_t nth_mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
 static inline bool nth_takes_space(enum nth_kind k)
 {
@@ -109,6 +115,7 @@ static inline void nth_forget(int fd)
 static inline int nth_open(struct io *io, int dirfd, const char *path,
 			   int flags, mode_t mode)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth_hit(flags & O_CREAT ? NTH_NAMES : NTH_OPEN);
 
 	r = r ? r : nth.under->open(io, dirfd, path, flags, mode);
@@ -119,6 +126,7 @@ static inline int nth_open(struct io *io, int dirfd, const char *path,
 
 static inline int nth_close(struct io *io, int fd)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth_hit(NTH_CLOSE), c = nth.under->close(io, fd);
 
 	return r ? r : c;
@@ -127,6 +135,7 @@ static inline int nth_close(struct io *io, int fd)
 static inline ssize_t nth_pread(struct io *io, int fd, void *p, size_t n,
 				uint64_t off)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth_hit(NTH_READ);
 
 	/* As direct reads can be cut short: at a block. */
@@ -139,6 +148,7 @@ static inline ssize_t nth_pwritev(struct io *io, int fd,
 				  const struct iovec *iov, int n_iov,
 				  uint64_t off)
 {
+	LOCK_SCOPE(&nth_mutex);
 	struct iovec one = iov[0];
 	struct nth_file *f = nth_file_of(fd);
 	int r = nth_hit(NTH_WRITE);
@@ -205,6 +215,7 @@ static inline void nth_lose(struct nth_file *f, int fd)
 
 static inline int nth_sync(struct io *io, int fd, bool data_only)
 {
+	LOCK_SCOPE(&nth_mutex);
 	struct nth_file *f = nth_file_of(fd);
 	int r = nth_hit(NTH_SYNC);
 
@@ -231,6 +242,7 @@ static inline int nth_fsync(struct io *io, int fd)
 
 static inline int nth_ftruncate(struct io *io, int fd, uint64_t size)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth_hit(NTH_SPACE);
 
 	return r ? r : nth.under->ftruncate(io, fd, size);
@@ -239,6 +251,7 @@ static inline int nth_ftruncate(struct io *io, int fd, uint64_t size)
 static inline int nth_fallocate(struct io *io, int fd, int mode, uint64_t off,
 				uint64_t len)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth_hit(NTH_SPACE);
 
 	return r ? r : nth.under->fallocate(io, fd, mode, off, len);
@@ -246,6 +259,7 @@ static inline int nth_fallocate(struct io *io, int fd, int mode, uint64_t off,
 
 static inline int nth_size(struct io *io, int fd, uint64_t *size)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth_hit(NTH_SIZE);
 
 	return r ? r : nth.under->size(io, fd, size);
@@ -254,6 +268,7 @@ static inline int nth_size(struct io *io, int fd, uint64_t *size)
 static inline int nth_mkdirat(struct io *io, int dirfd, const char *path,
 			      mode_t mode)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth_hit(NTH_NAMES);
 
 	return r ? r : nth.under->mkdirat(io, dirfd, path, mode);
@@ -262,6 +277,7 @@ static inline int nth_mkdirat(struct io *io, int dirfd, const char *path,
 static inline int nth_renameat(struct io *io, int fromfd, const char *from,
 			       int tofd, const char *to)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth_hit(NTH_NAMES);
 
 	return r ? r : nth.under->renameat(io, fromfd, from, tofd, to);
@@ -271,6 +287,7 @@ static inline int nth_renameat(struct io *io, int fromfd, const char *from,
 static inline int nth_unlinkat(struct io *io, int dirfd, const char *path,
 			       int flags)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth.only_writes ? 0 : nth_hit(NTH_NAMES);
 
 	return r ? r : nth.under->unlinkat(io, dirfd, path, flags);
@@ -280,6 +297,7 @@ static inline int nth_listdir(struct io *io, int dirfd, const char *path,
 			      int (*cb)(void *arg, const char *name),
 			      void *arg)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth_hit(NTH_LIST);
 
 	return r ? r : nth.under->listdir(io, dirfd, path, cb, arg);
@@ -287,6 +305,7 @@ static inline int nth_listdir(struct io *io, int dirfd, const char *path,
 
 static inline int nth_lock(struct io *io, int fd)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth_hit(NTH_OTHER);
 
 	return r ? r : nth.under->lock(io, fd);
@@ -294,6 +313,7 @@ static inline int nth_lock(struct io *io, int fd)
 
 static inline int nth_drop_cache(struct io *io, int fd)
 {
+	LOCK_SCOPE(&nth_mutex);
 	int r = nth_hit(NTH_OTHER);
 
 	return r ? r : nth.under->drop_cache(io, fd);
