@@ -35,6 +35,9 @@ const struct command commands[] = {
 	{ "resync", "VOLUME [--replica REPLICA] --yes NAME",
 	  "compare everything, ship what differs", resync_opts, 1, 1,
 	  cmd_resync },
+	{ "verify", "VOLUME",
+	  "compare the device with the replica's newest point", NULL, 1, 1,
+	  cmd_verify },
 	{ "restore",
 	  "VOLUME[@POINT] [--point POINT | --at TIME] --to PATH [--range "
 	  "OFF:LEN] [--in-place] [--key FILE] [--from REPLICA | --store DIR]",
@@ -54,7 +57,6 @@ const struct command commands[] = {
 	{ "key rotate", "VOLUME", "seal with a new key from now on", NULL, 1, 1,
 	  cmd_key_rotate },
 
-	LATER("verify", "VOLUME", "compare replica and device"),
 	LATER("scrub", "VOLUME", "read and check everything stored"),
 	LATER("prune", "VOLUME [--dry-run]", "drop points that are not kept"),
 	LATER("pin", "VOLUME POINT", "keep a point"),

@@ -82,6 +82,7 @@ int cmd_resync(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_restore(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_events(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_why(struct ctl *ctl, void *o, char **args, int n_args);
+int cmd_verify(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_key_export(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_remove(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_key_import(struct ctl *ctl, void *o, char **args, int n_args);

@@ -248,6 +248,7 @@ const struct ctl_verb control_verbs[] = {
 	{ "resume", handle_resume, false },
 	{ "resync", handle_resync, false },
 	{ "restore", handle_restore, true },
+	{ "verify", handle_verify, true },
 	{ "events", handle_events, true },
 	{ "why", handle_why, true },
 	{ "key-export", handle_key_export, false },

@@ -481,3 +481,8 @@ uint64_t cut_need_blocks(const struct cut *c)
 {
 	return c->need.n_set;
 }
+
+bool cut_is_pending(const struct cut *c, uint64_t block)
+{
+	return bitmap_test(&c->pending, block);
+}

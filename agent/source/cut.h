@@ -83,6 +83,7 @@ void cut_session_lost(struct cut *c);
 
 bool cut_has_outstanding(const struct cut *c);
 uint64_t cut_pending_blocks(const struct cut *c);	/* not acknowledged */
+bool cut_is_pending(const struct cut *c, uint64_t block);
 uint64_t cut_need_blocks(const struct cut *c);		/* not staged either */
 
 #endif

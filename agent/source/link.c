@@ -85,6 +85,11 @@ static int take_event(struct link *l, const struct dial_event *ev,
 			l->handler.on_fps(l->handler.arg, ev->first, ev->count,
 					  ev->fps);
 		return 0;
+	case DIAL_VERIFIED:
+		if (l->handler.on_held)
+			l->handler.on_held(l->handler.arg, ev->epoch, ev->seq,
+					   ev->count, ev->held);
+		return 0;
 	case DIAL_ACK:
 		if (l->handler.on_ack)
 			l->handler.on_ack(l->handler.arg, &ev->ack);

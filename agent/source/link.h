@@ -24,6 +24,8 @@ struct link_handler {
 	void (*on_fps)(void *arg, uint64_t first, uint32_t count,
 		       const uint8_t *fps);
 	void (*on_ack)(void *arg, const struct wire_ack *ack);
+	void (*on_held)(void *arg, uint64_t epoch, uint64_t seq, uint32_t count,
+			const uint8_t *held);
 	/* True: give up what is being waited for (stop, pause). */
 	bool (*cancelled)(void *arg);
 	void *arg;

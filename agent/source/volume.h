@@ -144,6 +144,20 @@ bool volume_config_equal(const struct volume_config *a,
  */
 int volume_sync(struct volume *v, const struct sync_order *order,
 		struct sync_result *out, struct err *err);
+/*
+ * Compares the device with the replica's newest point while writes go on, see
+ * source/verify.h. 0 when it came to its end, whatever it found; else negative
+ * errno: nothing could be compared, it was interrupted, or what progress
+ * returned. Differences, also those found until then, are in the status.
+ */
+struct verify_report;
+struct verify_order {
+	/* Every now and then. Negative: wait no longer. May be NULL. */
+	int (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+	void *arg;
+};
+int volume_verify(struct volume *v, const struct verify_order *order,
+		  struct verify_report *out, struct err *err);
 /* Survive a restart (kept in state). */
 int volume_pause(struct volume *v, struct err *err);
 int volume_resume(struct volume *v, struct err *err);

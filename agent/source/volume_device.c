@@ -211,6 +211,7 @@ int volume_device_ready(struct volume *v, struct err *err)
 
 void volume_device_drop(struct volume *v, bool untrack)
 {
+	volume_verify_interrupt(v, "interrupted", "the device is opened anew");
 	cut_free(v->cut);
 	v->cut = NULL;
 	if (v->reader)
@@ -257,6 +258,16 @@ static const char *fatal_loss(const struct volume *v,
 	return NULL;
 }
 
+bool volume_device_is_sound(struct volume *v)
+{
+	struct err err = ERR_INIT;
+	struct tracker_losses lost;
+
+	return v->settled && !blkdev_recheck(&v->dev, &err) &&
+	       !v->tracker->ops->losses(v->tracker, &lost, &err) &&
+	       !fatal_loss(v, &lost);
+}
+
 int volume_device_verify(struct volume *v, struct err *err)
 {
 	struct tracker_losses lost;
@@ -295,6 +306,8 @@ int volume_device_verify(struct volume *v, struct err *err)
 	r = cut_all_dirty(v->cut, err);
 	if (r)
 		return r;
+	if (v->verify)
+		verify_on_all_dirty(v->verify);
 	v->compare = true;
 	v->out.is_stale = true;
 	volume_set_phase(v, v->vs.acked.valid ? PHASE_COMPARING

@@ -13,6 +13,7 @@
 #include "source/ship.h"
 #include "source/tracker.h"
 #include "source/tracker_host.h"
+#include "source/verify.h"
 #include "source/volstate.h"
 #include "source/volume.h"
 
@@ -92,6 +93,7 @@ struct volume {
 	bool has_proven;		/* a durable point is the volume as of */
 	uint64_t proven_mono_ns;	/* ... this moment */
 	enum volume_state last_state;	/* as computed last, for `since` */
+	struct verify_job *verify_job;	/* ordered, not yet done */
 
 	/* The worker's own. */
 	struct blkdev dev;
@@ -128,6 +130,8 @@ struct volume {
 	bool session_told;		/* that it began, and not that it ended */
 	struct tracker_losses losses;	/* as the tracker said last */
 	struct ship_totals shipped_before;	/* of sessions that ended */
+	struct verify *verify;		/* under way */
+	bool verify_ask_failed;
 };
 
 /* volume.c: these switches, once they are durable. */
@@ -154,6 +158,8 @@ void volume_device_drop(struct volume *v, bool untrack);
 /* Still the same device, and nothing lost since the last consequence?
  * -ESTALE: everything was made dirty (or the device dropped), no point. */
 int volume_device_verify(struct volume *v, struct err *err);
+/* Would that be so? Only looks. */
+bool volume_device_is_sound(struct volume *v);
 
 /* volume_rekey.c: the worker's part of volume_import_key. */
 void volume_adopt(struct volume *v);
@@ -165,6 +171,14 @@ void volume_session_close(struct volume *v, bool orderly);
 void volume_proven(struct volume *v, uint64_t mono_ns);
 /* Takes an acknowledgement that came; 0, or the failure that ends it. */
 int volume_session_ack(struct volume *v, struct err *err);
+
+/* verify_volume.c */
+int volume_verify_step(struct volume *v, struct err *err);
+/* The earlier of when and the next slice. */
+uint64_t volume_verify_when(struct volume *v, uint64_t when);
+/* Ends one that is under way. */
+void volume_verify_interrupt(struct volume *v, const char *code,
+			     const char *why);
 
 /* volume_worker.c */
 void *volume_worker(void *arg);

@@ -36,6 +36,15 @@ static void on_fps(void *arg, uint64_t first, uint32_t count,
 		ship_on_fps(v->ship, first, count, fps);
 }
 
+static void on_held(void *arg, uint64_t epoch, uint64_t seq, uint32_t count,
+		    const uint8_t *held)
+{
+	struct volume *v = arg;
+
+	if (v->verify)
+		verify_on_held(v->verify, epoch, seq, count, held);
+}
+
 /* Only noted: making it durable here takes a disk's time, and this may be the
  * middle of a round. */
 static void on_ack(void *arg, const struct wire_ack *ack)
@@ -221,6 +230,8 @@ static int sink_stage(struct cut_sink *s, uint64_t first, uint32_t count,
 
 	if (r)
 		return r;
+	if (w->v->verify)
+		verify_on_stage(w->v->verify, first, count, data);
 	return to->stage(to, first, count, data);
 }
 
@@ -290,6 +301,7 @@ int volume_session_open(struct volume *v, struct err *err)
 	v->handler = (struct link_handler){
 		.on_fps = on_fps,
 		.on_ack = on_ack,
+		.on_held = on_held,
 		.cancelled = volume_cancelled,
 		.arg = v,
 	};
@@ -333,6 +345,8 @@ void volume_session_close(struct volume *v, bool orderly)
 	v->session_told = false;
 	if (v->cut)
 		cut_session_lost(v->cut);
+	if (v->verify)
+		verify_on_session_lost(v->verify);
 	if (v->ship) {
 		LOCK_SCOPE(&v->lock);
 
@@ -397,8 +411,11 @@ static void change_resync_done(struct volstate_switches *sw, const void *arg)
 	struct volume *v = (struct volume *)(uintptr_t)arg;
 	LOCK_SCOPE(&v->lock);
 
-	if (!v->resync_wanted)
-		sw->resync = false;
+	if (v->resync_wanted)
+		return;
+	sw->resync = false;
+	/* Everything has been compared, and what differed was shipped. */
+	sw->differs = false;
 }
 
 static int resync_done(struct volume *v, struct err *err)
@@ -438,6 +455,8 @@ int volume_session_ack(struct volume *v, struct err *err)
 	if (r)
 		return r;
 	cut_acked(v->cut);
+	if (v->verify)
+		verify_on_settled(v->verify);
 	v->is_outstanding = false;
 	v->dial_backoff_ns = 0;
 	v->has_base = true;

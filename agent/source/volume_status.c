@@ -61,6 +61,12 @@ static uint64_t lag_limit(const struct volume *v)
 	return LAG_INTERVALS * v->cfg.interval_ns + LAG_SLACK_NS;
 }
 
+/* Found by verify; a resync that is under way speaks for itself. */
+static bool is_differing(const struct volume *v)
+{
+	return v->vs.sw.differs && !v->vs.sw.resync;
+}
+
 static enum volume_state state_now(const struct volume *v)
 {
 	switch (v->phase) {
@@ -77,6 +83,9 @@ static enum volume_state state_now(const struct volume *v)
 		return VOLUME_INITIALIZING;
 	if (v->phase == PHASE_COMPARING)
 		return VOLUME_COMPARING;
+	/* Points are made all the same: each is as good as the one before. */
+	if (is_differing(v))
+		return VOLUME_FAILED;
 	return lag_now(v) > lag_limit(v) ? VOLUME_LAGGING : VOLUME_PROTECTED;
 }
 
@@ -251,6 +260,22 @@ static void show_key_unsaved(const struct volume *v, struct volume_status *out)
 		       "understudyctl key export %s", v->cfg.name);
 }
 
+/* Whatever else there is to say, unless it keeps points from being made. */
+static void show_differs(const struct volume *v, struct volume_status *out)
+{
+	if (!is_differing(v) || v->phase == PHASE_REFUSED ||
+	    v->phase == PHASE_FAILED)
+		return;
+	(void)snprintf(out->reason, sizeof(out->reason), "differs");
+	(void)snprintf(out->message, sizeof(out->message),
+		       "volume %s: verify found that device and replica %s "
+		       "differ: no point since the difference came about can "
+		       "be relied upon", v->cfg.name, v->cfg.replica.name);
+	(void)snprintf(out->remedy, sizeof(out->remedy),
+		       "understudyctl resync %s --yes %s", v->cfg.name,
+		       v->cfg.name);
+}
+
 static void show_state_on_volume(const struct volume *v,
 				 struct volume_status *out)
 {
@@ -285,6 +310,7 @@ void volume_get_status(struct volume *v, struct volume_status *out)
 	if (v->paused)
 		(void)snprintf(out->limited_by, sizeof(out->limited_by),
 			       "paused");
+	show_differs(v, out);
 	show_key_unsaved(v, out);
 	show_state_on_volume(v, out);
 }

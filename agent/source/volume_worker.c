@@ -265,6 +265,8 @@ static int confirm(struct volume *v, const struct cut_round *round,
 		return err_sys(err, r, "protocol", v->cfg.name, "confirm");
 	cut_committed(v->cut);
 	cut_acked(v->cut);
+	if (v->verify)
+		verify_on_settled(v->verify);
 	/* Counts once the replica has answered something that was sent later:
 	 * a dead one must not look well. */
 	if (!v->confirm_mono_ns && !link_ask_alive(v->link))
@@ -302,7 +304,8 @@ static int commit(struct volume *v, const struct cut_round *round,
 		.flip_wall_ns = round->flip_wall_ns,
 		.flip_mono_ns = round->flip_mono_ns,
 	};
-	return 0;
+	/* Before anything else is sent. */
+	return v->verify ? verify_on_commit(v->verify, c.seq, err) : 0;
 }
 
 /* 0 also when it came to nothing for now; negative errno ends the session. */
@@ -506,6 +509,7 @@ static bool order_step(struct volume *v)
 		volume_session_close(v, true);
 		volume_set_link(v, "disconnected", "");
 	}
+	volume_verify_interrupt(v, "paused", "shipping is paused");
 	volume_publish(v);
 	(void)wait_until(v, now_ns(v) + NSEC_PER_SEC, &err);
 	return false;
@@ -521,9 +525,20 @@ static void idle_step(struct volume *v)
 		when = MIN(when, v->next_cut_ns);
 	else
 		when = MIN(when, v->cut ? v->next_dial_ns : v->next_device_ns);
-	r = wait_until(v, when, &err);
+	r = wait_until(v, volume_verify_when(v, when), &err);
 	if (r && r != -ECANCELED && v->link)
 		session_failed(v, &err);
+}
+
+/* Between two cuts. True: there is more to do at once. */
+static bool verify_step(struct volume *v)
+{
+	struct err err = ERR_INIT;
+	int r = volume_verify_step(v, &err);
+
+	if (r < 0 && v->link)
+		session_failed(v, &err);
+	return r > 0;
 }
 
 void *volume_worker(void *arg)
@@ -539,9 +554,10 @@ void *volume_worker(void *arg)
 		if (device && v->cut && session_step(v))
 			cut_step(v);
 		volume_publish(v);
-		if (!stopping(v))
+		if (!verify_step(v) && !stopping(v))
 			idle_step(v);
 	}
+	volume_verify_interrupt(v, "stopping", "the daemon is stopping");
 	volume_session_close(v, true);
 	volume_device_drop(v, v->untrack);
 	return NULL;

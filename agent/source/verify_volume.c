@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A volume's verification: ordered by another thread, done by the worker in
+ * slices between its cuts, told in status.
+ *
+ * Invariants:
+ * - A slice is short, and there is at least one between two cuts: cuts go on
+ *   at their interval, and so does the verification beside a busy volume.
+ * - With a read-limit, half of it is left to the cuts.
+ * - A difference is in the state directory before the caller hears of it, and
+ *   stays there until a resync has been done.
+ *
+ * A job belongs to the worker from the moment it is ordered; a caller who does
+ * not wait any more only says so. Nothing of a job survives the process.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/checked.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "source/verify.h"
+#include "source/volume_internal.h"
+
+#define SLICE_BLOCKS 256U
+#define TURN_NS (20 * NSEC_PER_MSEC)
+#define SLICES_PER_SECOND 50U		/* of a read-limit */
+#define NO_SESSION_NS (30 * NSEC_PER_SEC)
+#define STALLED_NS (60 * NSEC_PER_SEC)
+#define PROGRESS_NS (250 * NSEC_PER_MSEC)
+
+struct verify_job {
+	/* Under the volume's lock. */
+	bool cancelled;			/* nobody waits: the worker frees it */
+	bool done;
+	int result;
+	struct err err;
+	struct verify_report report;
+
+	/* The worker's. */
+	bool has_noted;			/* a difference, in the state */
+	uint64_t progress, moved_ns;	/* when it last came on */
+	uint64_t session_ns;		/* when there last was a session */
+	uint64_t next_slice_ns;
+};
+
+static uint64_t now_ns(const struct volume *v)
+{
+	return clock_mono_ns(v->env.clock);
+}
+
+/* ---- the caller's side ---- */
+
+static int wait_for_job(struct volume *v, const struct verify_order *o,
+			const struct verify_job *job)
+{
+	struct timespec slice;
+	int r = 0;
+
+	while (!job->done && !v->cancel && !r) {
+		uint64_t done = job->report.compared_bytes;
+		uint64_t total = job->report.size_bytes;
+
+		clock_deadline(PROGRESS_NS, &slice);
+		if (pthread_cond_timedwait(&v->changed, &v->lock, &slice) !=
+			    ETIMEDOUT || job->done || !o->progress)
+			continue;
+		pthread_mutex_unlock(&v->lock);
+		r = o->progress(o->arg, done, total);
+		pthread_mutex_lock(&v->lock);
+	}
+	return v->cancel && !r ? -ECANCELED : r;
+}
+
+static void wake_worker(struct volume *v)
+{
+	uint64_t one = 1;
+
+	if (write(v->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		log_err("volume %s: wake: %m", v->cfg.name);
+}
+
+static int may_begin(const struct volume *v, struct err *err)
+{
+	if (v->cancel)
+		return err_set(err, -ECANCELED, "stopping", v->cfg.name,
+			       "the daemon is stopping");
+	if (v->verify_job)
+		return err_set(err, -EBUSY, "busy", v->cfg.name,
+			       "verify: another one is under way");
+	if (v->paused) {
+		err_set(err, -EAGAIN, "paused", v->cfg.name,
+			"verify: shipping is paused, there is no session");
+		return err_remedy(err, "understudyctl resume %s first",
+				  v->cfg.name);
+	}
+	if (!v->vs.acked.valid)
+		return err_set(err, -ENOENT, "no-point", v->cfg.name,
+			       "verify: there is no point to compare with yet");
+	return 0;
+}
+
+int volume_verify(struct volume *v, const struct verify_order *order,
+		  struct verify_report *out, struct err *err)
+{
+	LOCK_SCOPE(&v->lock);
+	struct verify_job *job;
+	int r = may_begin(v, err);
+
+	if (r)
+		return r;
+	job = calloc(1, sizeof(*job));
+	if (!job)
+		return err_sys(err, -ENOMEM, "no-memory", v->cfg.name,
+			       "verify");
+	v->verify_job = job;
+	wake_worker(v);
+	r = wait_for_job(v, order, job);
+	if (!job->done) {
+		job->cancelled = true;
+		wake_worker(v);
+		return err_sys(err, r, "cancelled", v->cfg.name, "verify");
+	}
+	r = job->result;
+	*out = job->report;
+	if (r)
+		err_copy(err, &job->err);
+	free(job);
+	return r;
+}
+
+/* ---- the worker's side ---- */
+
+static void change_differs(struct volstate_switches *sw, const void *arg)
+{
+	(void)arg;
+	sw->differs = true;
+}
+
+/* Kept before anybody is told: it must not be gone with this process. */
+static void note_differences(struct volume *v, struct verify_job *job,
+			     const struct verify_report *rep)
+{
+	struct err err = ERR_INIT;
+
+	if (!rep->differing_bytes || job->has_noted)
+		return;
+	job->has_noted = true;
+	if (volume_save_switches(v, change_differs, NULL, &err))
+		log_failure(LOG_LEVEL_ERR, &err);
+	log_err("volume %s: device and point %llu at replica %s differ, first "
+		"at offset=%llu (%s)", v->cfg.name,
+		(unsigned long long)rep->diffs[0].seq, v->cfg.replica.name,
+		(unsigned long long)rep->diffs[0].first << US_BLOCK_SHIFT,
+		verify_what_name(rep->diffs[0].what));
+	volume_tell(v, "differs", verify_what_name(rep->diffs[0].what),
+		    "device and point %llu at replica %s differ",
+		    (unsigned long long)rep->diffs[0].seq,
+		    v->cfg.replica.name);
+	{
+		LOCK_SCOPE(&v->lock);
+
+		/* Also when it could not be kept. */
+		v->vs.sw.differs = true;
+	}
+	volume_publish(v);
+}
+
+/* What is known so far, for whoever waits. */
+static void publish_report(struct volume *v, struct verify_job *job)
+{
+	struct verify_report rep;
+
+	verify_get_report(v->verify, &rep);
+	note_differences(v, job, &rep);
+	LOCK_SCOPE(&v->lock);
+	job->report = rep;
+}
+
+/* err NULL: it came to its end. */
+static void finish(struct volume *v, struct verify_job *job,
+		   const struct err *err)
+{
+	if (v->verify)
+		publish_report(v, job);
+	verify_free(v->verify);
+	v->verify = NULL;
+	LOCK_SCOPE(&v->lock);
+	v->verify_job = NULL;
+	if (job->cancelled) {
+		free(job);
+		return;
+	}
+	if (err) {
+		job->result = err->num;
+		err_copy(&job->err, err);
+	}
+	job->done = true;
+	pthread_cond_broadcast(&v->changed);
+}
+
+static struct verify_job *current_job(struct volume *v, bool *cancelled)
+{
+	LOCK_SCOPE(&v->lock);
+
+	*cancelled = v->verify_job && v->verify_job->cancelled;
+	return v->verify_job;
+}
+
+void volume_verify_interrupt(struct volume *v, const char *code,
+			     const char *why)
+{
+	struct err err = ERR_INIT;
+	bool cancelled;
+	struct verify_job *job = current_job(v, &cancelled);
+
+	if (!job)
+		return;
+	err_set(&err, -EINTR, code, v->cfg.name, "verify: %s", why);
+	err_remedy(&err, "run it again when `understudyctl status` shows the "
+			 "volume protected");
+	finish(v, job, &err);
+}
+
+static int ask(void *arg, bool fresh, const struct wire_extent *e, uint32_t n,
+	       struct err *err)
+{
+	struct volume *v = arg;
+	int r = dial_verify(link_dial(v->link), fresh, e, n);
+
+	if (r)
+		err_sys(err, r, "protocol", v->cfg.name, "verify");
+	else
+		r = link_pump(v->link, 0, err);
+	v->verify_ask_failed = r < 0;
+	return r;
+}
+
+static bool is_sound(void *arg)
+{
+	return volume_device_is_sound(arg);
+}
+
+static int begin(struct volume *v, struct err *err)
+{
+	const struct verify_config c = {
+		.tracker = v->tracker,
+		.reader = v->reader,
+		.cut = v->cut,
+		.key = &v->vs.key,
+		.volume = &v->vs.uuid,
+		.ask = ask,
+		.sound = is_sound,
+		.arg = v,
+	};
+
+	if (!(link_accept(v->link)->features & WIRE_FEATURE_VERIFY)) {
+		err_set(err, -EOPNOTSUPP, "unsupported", v->cfg.name,
+			"verify: replica %s does not know how",
+			v->cfg.replica.name);
+		return err_remedy(err, "upgrade the replica");
+	}
+	log_info("volume %s: verify begins", v->cfg.name);
+	return verify_new(&c, &v->verify, err);
+}
+
+/* Blocks in one slice. */
+static uint32_t slice_blocks(const struct volume *v)
+{
+	uint64_t limit = v->cfg.read_limit_bytes;
+
+	if (!limit)
+		return SLICE_BLOCKS;
+	return (uint32_t)MIN(MAX(limit / SLICES_PER_SECOND >> US_BLOCK_SHIFT,
+				 1ULL), (uint64_t)SLICE_BLOCKS);
+}
+
+/* Half the limit is for the cuts: as long again as the slice was paid for. */
+static void schedule_slice(const struct volume *v, struct verify_job *job,
+			   uint64_t bytes)
+{
+	uint64_t limit = v->cfg.read_limit_bytes;
+
+	if (limit)
+		job->next_slice_ns = now_ns(v) + 2 * bytes * NSEC_PER_SEC /
+							 limit;
+}
+
+/* Slices until a cut is due; an enum verify_step, or negative errno. */
+static int do_slices(struct volume *v, struct verify_job *job,
+		     struct err *err)
+{
+	uint64_t end = MIN(v->next_cut_ns, now_ns(v) + TURN_NS);
+	uint64_t before;
+	int r;
+
+	do {
+		if (now_ns(v) < job->next_slice_ns)
+			return VERIFY_WAITS;
+		before = v->reader->bytes_read;
+		r = verify_slice(v->verify, slice_blocks(v), err);
+		schedule_slice(v, job, v->reader->bytes_read - before);
+	} while (r == VERIFY_WORKED && now_ns(v) < end);
+	return r;
+}
+
+static int slices_failed(struct volume *v, struct verify_job *job, int r,
+			 struct err *err)
+{
+	bool reader = !err->num;
+
+	if (v->verify_ask_failed)
+		return r;		/* the session's; it goes on with the next */
+	err_sys(err, r, "reader-failed", v->cfg.device, "read");
+	finish(v, job, err);
+	if (reader)
+		volume_device_drop(v, false);
+	err_clear(err);
+	return 0;
+}
+
+/* No point has been made for long, and nothing else is left to compare. */
+static bool is_stalled(struct volume *v, struct verify_job *job)
+{
+	uint64_t now = now_ns(v), progress = verify_progress(v->verify);
+
+	/* A comparison of everything takes its time, and ends. */
+	if (progress != job->progress || v->phase == PHASE_COMPARING) {
+		job->progress = progress;
+		job->moved_ns = now;
+	}
+	return now - job->moved_ns > STALLED_NS;
+}
+
+static void no_session(struct volume *v, struct verify_job *job)
+{
+	struct err err = ERR_INIT;
+	struct volume_status st;
+
+	if (now_ns(v) - job->session_ns < NO_SESSION_NS)
+		return;
+	volume_get_status(v, &st);
+	err_set(&err, -ENOTCONN, *st.reason ? st.reason : "link-down",
+		v->cfg.name, "verify: no session with replica %s%s%s",
+		v->cfg.replica.name, *st.message ? ": " : "", st.message);
+	if (*st.remedy)
+		err_remedy(&err, "%s", st.remedy);
+	finish(v, job, &err);
+}
+
+/* 1 when there is more to do at once; 0; negative errno ends the session. */
+int volume_verify_step(struct volume *v, struct err *err)
+{
+	struct err why = ERR_INIT;
+	bool cancelled;
+	struct verify_job *job = current_job(v, &cancelled);
+	int r;
+
+	if (!job)
+		return 0;
+	if (cancelled) {
+		log_info("volume %s: verify is called off", v->cfg.name);
+		finish(v, job, NULL);
+		return 0;
+	}
+	if (!job->session_ns)
+		job->session_ns = job->moved_ns = now_ns(v);
+	/* Writes from before the tracking have no mark until they end. */
+	if (!v->link || !v->cut || !v->settled) {
+		no_session(v, job);
+		return 0;
+	}
+	job->session_ns = now_ns(v);
+	if (!v->verify && begin(v, &why)) {
+		finish(v, job, &why);
+		return 0;
+	}
+	v->verify_ask_failed = false;
+	r = do_slices(v, job, err);
+	if (r < 0)
+		return slices_failed(v, job, r, err);
+	publish_report(v, job);
+	if (r == VERIFY_WAITS && is_stalled(v, job))
+		verify_give_up(v->verify);
+	if (r == VERIFY_DONE) {
+		log_info("volume %s: verify has ended", v->cfg.name);
+		finish(v, job, NULL);
+	}
+	return r == VERIFY_WORKED;
+}
+
+uint64_t volume_verify_when(struct volume *v, uint64_t when)
+{
+	bool cancelled;
+	struct verify_job *job = current_job(v, &cancelled);
+
+	if (!job || !v->verify || job->next_slice_ns <= now_ns(v))
+		return when;
+	return MIN(when, job->next_slice_ns);
+}
