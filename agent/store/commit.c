@@ -158,10 +158,14 @@ static void list_point(struct volume *v, const struct cat_point *p)
 		.keep_last = true,
 		.seen_bytes = v->seg.off,
 	};
+	char object[VOLUME_OBJECT_BYTES];
 	struct err why = ERR_INIT;
+	int r = volume_list(v, &mark, &why);
 
-	if (volume_list(v, &mark, &why) == 0)
+	if (r == 0)
 		return;
+	volume_object(v, object);
+	err_sys(&why, r, "catalog-failed", object, "list a point");
 	err_done(&why, "the point is durable and will be listed later");
 	log_failure(LOG_LEVEL_ERR, &why);
 	if (keep_unlisted(v, v->seg.off) < 0) {
