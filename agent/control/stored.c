@@ -31,7 +31,11 @@ int stored_find_volume(struct store *s, const struct volume_name *name,
 	struct candidates c = { .name = name->name };
 	const char *source = *name->source ? name->source : NULL;
 	int ret = store_volume_by_name(s, source, name->name, out);
+	struct uuid uuid;
 
+	/* What is no name here may be a UUID, which is one for ever. */
+	if (ret == -ENOENT && !source && !uuid_parse(name->name, &uuid))
+		ret = store_volume_by_uuid(s, &uuid, out);
 	if (ret == -ENOENT) {
 		err_set(err, ret, "no-volume", name->name,
 			"there is no volume %s%s%s here", name->source,

@@ -89,7 +89,7 @@ ctl2()
 	"$TOOLS/blocks" fill "${LOOP[two]}" 0 1048576 1
 	ctl2 sync two --timeout 30s
 	[ "$(grep -c 'web2/two.*session began' "$RIG/replica.log")" = 1 ]
-	! grep "web2/two.*session ended" "$RIG/replica.log"
+	run -1 grep "web2/two.*session ended" "$RIG/replica.log"
 	# With a new certificate of that name it goes on.
 	rm -r "$RIG/web1-cert"
 	rctl pki issue web1 --rights push,read --volumes '*' \
