@@ -64,9 +64,9 @@ static int sql_failed(struct catalog *c, int result, const char *what,
 		c->path, "%s: %s", what,
 		c->db ? sqlite3_errmsg(c->db) : sqlite3_errstr(result));
 	if (damaged)
-		err_remedy(err, "stop the daemon and move %s, -wal and -shm "
-				"away: it is made again from the segments",
-			   c->path);
+		err_remedy(err, "stop the daemon and run `understudyctl store "
+				"rebuild-catalog`: it is made again from the "
+				"segments");
 	return r;
 }
 
@@ -146,6 +146,7 @@ static int open_writable(struct catalog *c, const struct catalog_config *cfg,
 		r = run_text(c,
 			     "PRAGMA journal_mode=WAL;"
 			     "PRAGMA synchronous=NORMAL;"
+			     "PRAGMA cell_size_check=ON;"
 			     "PRAGMA journal_size_limit=8388608;", err);
 	return r == 0 ? set_up(c, err) : r;
 }
@@ -217,6 +218,8 @@ static int open_private(struct catalog *c, const struct catalog_config *cfg,
 	int fd, r;
 
 	r = open_db(c, "", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
+	if (r == 0)
+		r = run_text(c, "PRAGMA cell_size_check=ON", err);
 	if (r < 0)
 		return r;
 	fd = cfg->io->ops->open(cfg->io, AT_FDCWD, c->path, O_RDONLY, 0);
@@ -560,6 +563,9 @@ int catalog_epoch_get(struct catalog *c, int64_t volume, uint64_t epoch,
 		row_blob(&row, out->parent_head.b, HEAD_BYTES);
 		out->since_wall_ns = (int64_t)row_u64(&row);
 		r = row_check(c, &row, CAT_TABLE_EPOCHS, "epochs", err);
+		if (r == 0 && out->epoch != epoch)
+			r = catalog_is_damaged(c, "epochs: another row than "
+					       "was asked for", err);
 	}
 	bind_end(&b);
 	return r;

@@ -141,6 +141,11 @@ int catalog_point_first(struct catalog *c, int64_t volume, uint64_t epoch,
 int catalog_point_at(struct catalog *c, int64_t volume, uint64_t epoch,
 		     uint64_t max_seq, int64_t wall_ns, struct cat_point *out,
 		     struct err *err);
+/* Of points [from, to], by ordinal; non-zero from cb ends the walk. */
+int catalog_points_range(struct catalog *c, int64_t volume, uint64_t from,
+			 uint64_t to,
+			 int (*cb)(void *arg, const struct cat_point *p),
+			 void *arg, struct err *err);
 /* By ordinal; non-zero from cb ends the walk. */
 int catalog_points(struct catalog *c, int64_t volume, bool backwards,
 		   int (*cb)(void *arg, const struct cat_point *p), void *arg,
@@ -149,6 +154,7 @@ int catalog_points(struct catalog *c, int64_t volume, bool backwards,
 struct cat_parts {
 	struct cat_part {
 		uint64_t ord;
+		uint32_t n;		/* among the point's parts, from 0 */
 		struct part_ref ref;
 	} *v;
 	size_t n;

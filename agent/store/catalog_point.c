@@ -173,12 +173,24 @@ uint64_t catalog_count_points(struct catalog *c, int64_t volume)
 	return n;
 }
 
+/*
+ * What SQLite gives for a question went through an index or a tree whose pages
+ * have no hash of ours: the row is sound, and may be another one than asked
+ * for. r is what reading it gave.
+ */
+static int as_asked(struct catalog *c, int r, bool is_it, struct err *err)
+{
+	return r || is_it ? r : catalog_is_damaged(c, "points: another row "
+						   "than was asked for", err);
+}
+
 /* The statement is bound; takes its first row. */
 static int one_point(struct catalog *c, struct binder *b, int64_t volume,
 		     struct cat_point *out, struct err *err)
 {
 	int r = bind_step(c, b, "read a point", err);
 
+	memset(out, 0, sizeof(*out));
 	if (r == 0)
 		r = get_point(c, b->stmt, volume, out, err);
 	bind_end(b);
@@ -201,12 +213,15 @@ int catalog_point_find(struct catalog *c, int64_t volume, uint64_t epoch,
 {
 	LOCK_SCOPE(&c->lock);
 	struct binder b;
+	int r;
 
 	bind_start(c, CAT_POINT_FIND, &b);
 	bind_u64(&b, (uint64_t)volume);
 	bind_u64(&b, epoch);
 	bind_u64(&b, seq);
-	return one_point(c, &b, volume, out, err);
+	r = one_point(c, &b, volume, out, err);
+	return as_asked(c, r, out->info.meta.epoch == epoch &&
+				      out->info.meta.seq == seq, err);
 }
 
 int catalog_point_first(struct catalog *c, int64_t volume, uint64_t epoch,
@@ -214,11 +229,13 @@ int catalog_point_first(struct catalog *c, int64_t volume, uint64_t epoch,
 {
 	LOCK_SCOPE(&c->lock);
 	struct binder b;
+	int r;
 
 	bind_start(c, CAT_POINT_FIRST, &b);
 	bind_u64(&b, (uint64_t)volume);
 	bind_u64(&b, epoch);
-	return one_point(c, &b, volume, out, err);
+	r = one_point(c, &b, volume, out, err);
+	return as_asked(c, r, out->info.meta.epoch == epoch, err);
 }
 
 int catalog_point_labelled(struct catalog *c, int64_t volume,
@@ -227,11 +244,13 @@ int catalog_point_labelled(struct catalog *c, int64_t volume,
 {
 	LOCK_SCOPE(&c->lock);
 	struct binder b;
+	int r;
 
 	bind_start(c, CAT_POINT_LABEL, &b);
 	bind_u64(&b, (uint64_t)volume);
 	bind_text(&b, label);
-	return one_point(c, &b, volume, out, err);
+	r = one_point(c, &b, volume, out, err);
+	return as_asked(c, r, !strcmp(out->info.meta.label, label), err);
 }
 
 int catalog_point_at(struct catalog *c, int64_t volume, uint64_t epoch,
@@ -240,13 +259,18 @@ int catalog_point_at(struct catalog *c, int64_t volume, uint64_t epoch,
 {
 	LOCK_SCOPE(&c->lock);
 	struct binder b;
+	int r;
 
 	bind_start(c, CAT_POINT_AT, &b);
 	bind_u64(&b, (uint64_t)volume);
 	bind_u64(&b, epoch);
 	bind_u64(&b, MIN(max_seq, (uint64_t)INT64_MAX));
 	bind_u64(&b, (uint64_t)wall_ns);
-	return one_point(c, &b, volume, out, err);
+	r = one_point(c, &b, volume, out, err);
+	return as_asked(c, r, out->info.meta.epoch == epoch &&
+				      out->info.meta.seq <= max_seq &&
+				      out->info.meta.flip_wall_ns <= wall_ns,
+			err);
 }
 
 /* Rows after the given ordinal; n is how many were had. */
@@ -273,6 +297,35 @@ static int fetch_page(struct catalog *c, int64_t volume, bool backwards,
 	return r < 0 ? r : 0;
 }
 
+int catalog_points_range(struct catalog *c, int64_t volume, uint64_t from,
+			 uint64_t to,
+			 int (*cb)(void *arg, const struct cat_point *p),
+			 void *arg, struct err *err)
+{
+	_cleanup_free_ struct cat_point *page = NULL;
+	uint64_t after = from - 1;
+	size_t n, i;
+	int r;
+
+	page = calloc(POINTS_PER_PAGE, sizeof(*page));
+	if (!page)
+		return -ENOMEM;
+	do {
+		r = fetch_page(c, volume, false, after, page, &n, err);
+		for (i = 0; r == 0 && i < n; i++) {
+			/* Each further than the one before: so it ends. */
+			if (page[i].ord <= after)
+				return catalog_is_damaged(
+					c, "points: not in order", err);
+			if (page[i].ord > to)
+				return 0;
+			after = page[i].ord;
+			r = cb(arg, &page[i]);
+		}
+	} while (r == 0 && n == POINTS_PER_PAGE);
+	return r;
+}
+
 int catalog_points(struct catalog *c, int64_t volume, bool backwards,
 		   int (*cb)(void *arg, const struct cat_point *p), void *arg,
 		   struct err *err)
@@ -290,12 +343,16 @@ int catalog_points(struct catalog *c, int64_t volume, bool backwards,
 		if (r < 0)
 			return r;
 		for (i = 0; i < n; i++) {
+			/* Each further than the one before: so it ends. */
+			if (backwards ? page[i].ord >= after :
+					page[i].ord <= after)
+				return catalog_is_damaged(
+					c, "points: not in order", err);
+			after = page[i].ord;
 			r = cb(arg, &page[i]);
 			if (r)
 				return r;
 		}
-		if (n)
-			after = page[n - 1].ord;
 	} while (n == POINTS_PER_PAGE);
 	return 0;
 }
@@ -309,7 +366,7 @@ static int get_part(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
 	row_start(&r, stmt);
 	row_known(&r, (uint64_t)volume);
 	p->ord = row_u64(&r);
-	(void)row_u64(&r);		/* n: the order says it */
+	p->n = (uint32_t)row_u64(&r);
 	row_blob(&r, ref->segment.b, sizeof(ref->segment.b));
 	ref->off = row_u64(&r);
 	ref->bytes = (uint32_t)row_u64(&r);

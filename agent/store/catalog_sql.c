@@ -8,6 +8,7 @@
 #include "store/catalog_sql.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <xxhash.h>
@@ -42,18 +43,25 @@ static int errno_of(int sqlite_result)
 	}
 }
 
+int catalog_is_damaged(const struct catalog *c, const char *what,
+		       struct err *err)
+{
+	err_set(err, -EBADMSG, "catalog-damaged", c->path, "%s", what);
+	err_remedy(err, "stop the daemon and run `understudyctl store "
+			"rebuild-catalog`: it is made again from the segments");
+	return -EBADMSG;
+}
+
 static int told(struct catalog *c, int result, const char *what,
 		struct err *err)
 {
 	int r = errno_of(result);
+	char text[160];
 
 	if (r == -EBADMSG) {
-		err_set(err, r, "catalog-damaged", c->path, "%s: %s", what,
-			sqlite3_errmsg(c->db));
-		err_remedy(err, "stop the daemon and move %s, -wal and -shm "
-				"away: it is made again from the segments",
-			   c->path);
-		return r;
+		(void)snprintf(text, sizeof(text), "%s: %s", what,
+			       sqlite3_errmsg(c->db));
+		return catalog_is_damaged(c, text, err);
 	}
 	return err_set(err, r, r == -ENOSPC ? "store-full" : "catalog-failed",
 		       c->path, "%s: %s", what, sqlite3_errmsg(c->db));
@@ -218,12 +226,11 @@ int row_check(struct catalog *c, struct rower *r, uint64_t table,
 {
 	uint64_t want = XXH3_64bits_withSeed(r->bytes, r->n, table);
 	uint64_t sum = (uint64_t)sqlite3_column_int64(r->stmt, r->next++);
+	char text[80];
 
 	if (!r->bad && sum == want)
 		return 0;
-	err_set(err, -EBADMSG, "catalog-damaged", c->path,
-		"%s: a row does not match its hash", what);
-	err_remedy(err, "stop the daemon and move %s, -wal and -shm away: it "
-			"is made again from the segments", c->path);
-	return -EBADMSG;
+	(void)snprintf(text, sizeof(text), "%s: a row does not match its hash",
+		       what);
+	return catalog_is_damaged(c, text, err);
 }

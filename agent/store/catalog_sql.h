@@ -137,6 +137,10 @@ void row_text(struct rower *r, char *out, size_t cap);
 int row_check(struct catalog *c, struct rower *r, uint64_t table,
 	      const char *what, struct err *err);
 
+/* -EBADMSG "catalog-damaged", with the remedy. Needs no lock. */
+int catalog_is_damaged(const struct catalog *c, const char *what,
+		       struct err *err);
+
 #define CAT_TABLE_VOLUMES 1U
 #define CAT_TABLE_SEGMENTS 2U
 #define CAT_TABLE_EPOCHS 3U

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "store/catalog_sql.h"
 
 /* Epochs only ever go down along a line, so this ends; the cap is for memory
  * when somebody promotes in a loop. */
@@ -33,6 +34,11 @@ static int add_step(struct lineage *l, const struct lineage_step *step)
 	}
 	l->steps[l->n++] = *step;
 	return 0;
+}
+
+static int broken(struct catalog *c, const char *what, struct err *err)
+{
+	return catalog_is_damaged(c, what, err);
 }
 
 /* p's stretch; then *p is the point from which its epoch went on: 0, or 1. */
@@ -58,12 +64,24 @@ static int climb(struct catalog *c, int64_t volume, struct cat_point *p,
 	if (r < 0)
 		return r;
 	r = catalog_epoch_get(c, volume, step.epoch, &e, err);
-	if (r)
+	/* Only the volume's first epoch has no row. */
+	if (r == 1)
+		return step.first_ord == 1 ? 1 : broken(c, "epochs: a row is "
+							"missing", err);
+	if (r < 0)
 		return r;
-	if (!e.parent_epoch || e.parent_epoch >= step.epoch)
+	if (!e.parent_epoch)
 		return 1;
-	return catalog_point_find(c, volume, e.parent_epoch, e.parent_seq, p,
-				  err);
+	r = e.parent_epoch < step.epoch ?
+		    catalog_point_find(c, volume, e.parent_epoch,
+				       e.parent_seq, p, err) : 1;
+	if (r < 0)
+		return r;
+	if (r == 1 || memcmp(&p->info.head, &e.parent_head, HEAD_BYTES) ||
+	    p->ord >= step.first_ord)
+		return broken(c, "the point from which an epoch went on is "
+			      "not there", err);
+	return 0;
 }
 
 int lineage_of(struct catalog *c, int64_t volume, const struct cat_point *p,
@@ -150,9 +168,70 @@ static int append_unlisted(struct volume *v, uint64_t last_ord,
 	for (i = v->unlisted.from_part; r == 0 && i < v->unlisted.n_parts;
 	     i++) {
 		part.ref = v->unlisted.parts[i];
+		part.n = i;
 		r = append(out, &part, 1);
 	}
 	return r;
+}
+
+/*
+ * A row that is not there must not be missed: what an older point has would be
+ * shown in its place. Points of a stretch have every ordinal, each follows the
+ * head of the one before it, and each has all of its parts.
+ */
+struct step_check {
+	const struct lineage_step *step;
+	const struct cat_part *parts;
+	size_t n_parts, at;
+	uint64_t ord, seq;		/* of the last point looked at */
+	struct head head;
+	bool ok;
+};
+
+static int check_point(void *arg, const struct cat_point *p)
+{
+	struct step_check *sc = arg;
+	static const struct head none;
+	uint32_t n;
+
+	if (p->ord < sc->step->first_ord) {
+		sc->ok = p->info.meta.epoch != sc->step->epoch;
+	} else {
+		sc->ok = p->ord == sc->ord + 1 && p->info.meta.seq > sc->seq &&
+			 p->info.meta.epoch == sc->step->epoch &&
+			 !memcmp(&p->info.prev_head,
+				 p->ord == 1 ? &none : &sc->head, HEAD_BYTES);
+		sc->seq = p->info.meta.seq;
+		for (n = 0; sc->ok && n < p->n_parts; n++, sc->at++)
+			sc->ok = sc->at < sc->n_parts &&
+				 sc->parts[sc->at].ord == p->ord &&
+				 sc->parts[sc->at].n == n;
+	}
+	sc->ord = p->ord;
+	sc->head = p->info.head;
+	return sc->ok ? 0 : 1;
+}
+
+/* parts are those of the step, from the catalog and from memory. */
+static int check_step(struct volume *v, const struct lineage_step *step,
+		      const struct cat_part *parts, size_t n_parts,
+		      struct err *err)
+{
+	struct step_check sc = { step, parts, n_parts, 0, 0, 0, { { 0 } },
+				 true };
+	int r;
+
+	r = catalog_points_range(v->store->catalog, v->row.id,
+				 step->first_ord > 1 ? step->first_ord - 1 : 1,
+				 step->last_ord, check_point, &sc, err);
+	if (r == 0 && v->unlisted.set && step->last_ord == v->newest.ord)
+		r = check_point(&sc, &v->newest);
+	if (r < 0)
+		return r;
+	if (r || sc.ord != step->last_ord || sc.at != n_parts)
+		return broken(v->store->catalog, "rows of points or parts are "
+			      "missing", err);
+	return 0;
 }
 
 int lineage_parts(struct volume *v, const struct lineage *l,
@@ -165,6 +244,7 @@ int lineage_parts(struct volume *v, const struct lineage *l,
 	*out = (struct cat_parts){ 0 };
 	for (i = l->n; r == 0 && i > 0; i--) {
 		const struct lineage_step *step = &l->steps[i - 1];
+		size_t before = out->n;
 
 		r = catalog_parts(v->store->catalog, v->row.id,
 				  step->first_ord, step->last_ord, &some, err);
@@ -179,6 +259,9 @@ int lineage_parts(struct volume *v, const struct lineage *l,
 		}
 		if (r == 0)
 			r = append_unlisted(v, step->last_ord, out);
+		if (r == 0)
+			r = check_step(v, step, out->v + before,
+				       out->n - before, err);
 	}
 	if (r < 0)
 		free(TAKE_PTR(out->v));

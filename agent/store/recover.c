@@ -23,6 +23,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "store/lineage.h"
 #include "store/segscan.h"
 #include "store/storevol.h"
 
@@ -164,6 +165,17 @@ static int scan_directory(struct recovery *rc)
 	return r;
 }
 
+/* The epochs before that of the newest point, and where they went on. */
+static bool has_its_line(const struct volume *v, const struct cat_point *newest)
+{
+	struct lineage l;
+
+	if (lineage_of(v->store->catalog, v->row.id, newest, &l, NULL) < 0)
+		return false;
+	free(l.steps);
+	return true;
+}
+
 /* Does the catalog contradict itself or the directory? */
 static bool rows_are_unfit(const struct recovery *rc)
 {
@@ -183,8 +195,10 @@ static bool rows_are_unfit(const struct recovery *rc)
 	n = catalog_count_points(v->store->catalog, v->row.id);
 	if (n != v->row.n_points)
 		return true;
-	return catalog_point_newest(v->store->catalog, v->row.id, &p, NULL) !=
-	       (n ? 0 : 1);
+	if (catalog_point_newest(v->store->catalog, v->row.id, &p, NULL) !=
+	    (n ? 0 : 1))
+		return true;
+	return n && !has_its_line(v, &p);
 }
 
 static int forget_rows(struct recovery *rc)
