@@ -32,6 +32,7 @@ static const struct replica_limits default_limits = {
 	.connections = 1024,
 	.strangers = 128,
 	.strangers_per_address = 64,
+	.per_name = 512,
 	.handshake_ms = 10000,
 	.idle_ms = 60000,
 	.reader_idle_ms = 600000,
@@ -46,6 +47,7 @@ static void fill_limits(struct replica_limits *l)
 	FILL(connections);
 	FILL(strangers);
 	FILL(strangers_per_address);
+	FILL(per_name);
 	FILL(handshake_ms);
 	FILL(idle_ms);
 	FILL(reader_idle_ms);

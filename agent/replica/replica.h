@@ -34,10 +34,12 @@ struct replica_limits {
 	unsigned int connections;	/* in all: 1024 */
 	unsigned int strangers;		/* not yet accepted, in all: 128 */
 	unsigned int strangers_per_address;	/* 64 */
+	unsigned int per_name;		/* accepted, of one certificate: 512 */
 	unsigned int handshake_ms;	/* TLS, and then HELLO: 10 s each */
 	unsigned int idle_ms;		/* a sender that says nothing: 60 s */
 	unsigned int reader_idle_ms;	/* a reader that asks nothing: 10 m */
-	unsigned int stall_ms;		/* a peer that takes nothing: 5 m */
+	/* a peer that takes nothing, or does not end what it began to say: 5 m */
+	unsigned int stall_ms;
 };
 
 /* The replica keeps no pointer of it but clock, rnd, io and holds_path. */

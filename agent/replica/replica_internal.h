@@ -26,6 +26,7 @@ enum stop_reason {
 	STOP_SHUTDOWN,			/* the daemon ends */
 	STOP_SUPERSEDED,		/* a newer session has the volume */
 	STOP_NOT_ACCEPTED,		/* new [accept] rules */
+	STOP_CROWDED_OUT,		/* too many strangers */
 };
 
 /* One peer and its thread. */
@@ -115,6 +116,8 @@ int peer_start(struct replica *r, int fd, struct conn *conn,
 	       const char *address);
 /* The peer is known now: it no longer counts among the strangers. */
 void peer_accepted(struct peer *p);
+/* Under the bound on sessions of one certificate? */
+bool peer_may_join(struct peer *p);
 void peer_stop(struct peer *p, enum stop_reason why);	/* under lock */
 /* Join threads that are done; all of them when wait is set. */
 void peers_reap(struct replica *r, bool wait);

@@ -2,7 +2,9 @@
 /*
  * Peers: one thread each, a bound on how many there are, and a smaller one on
  * strangers (connections whose HELLO was not accepted yet), in all and for one
- * address. What is over a bound is closed before anything is read from it.
+ * address. What is over a bound is closed before anything is read from it; but
+ * when all places of strangers are taken, the newcomer gets the place of the one
+ * that has said least, so that strangers who say nothing keep nobody out.
  *
  * The list belongs to the replica's lock. A peer's thread works on its own
  * connection; others may only set its stop reason and wake it. Threads are
@@ -10,12 +12,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <linux/tcp.h>
 
 #include "base/log.h"
 #include "replica/replica_internal.h"
@@ -85,6 +90,11 @@ static struct conn *peer_handshake(struct peer *p)
 	n = tls_accept(p->identity, p->fd, p->address,
 		       (int)p->r->limits.handshake_ms, &conn, &err);
 	p->fd = -1;
+	if (n < 0 && atomic_load(&p->stop) == STOP_CROWDED_OUT) {
+		err_clear(&err);
+		err_set(&err, n, "too-many", p->address, "closed: too many "
+			"connections that are not accepted yet");
+	}
 	if (n < 0) {
 		err_sys(&err, n, "handshake", p->address, "TLS handshake");
 		replica_log_refusal(p->r, p->address, &err);
@@ -163,12 +173,60 @@ static const char *over_limit(const struct replica *r, const char *address)
 {
 	if (r->n_peers >= r->limits.connections)
 		return "too many connections";
-	if (r->n_strangers >= r->limits.strangers)
-		return "too many connections that are not accepted yet";
 	if (strangers_from(r, address) >= r->limits.strangers_per_address)
 		return "too many connections of this address that are not "
 		       "accepted yet";
 	return NULL;
+}
+
+/* What arrived from it, as far as the system tells. */
+static uint64_t bytes_from(const struct peer *p)
+{
+	int fd = p->conn ? conn_poll_fd(p->conn) : p->raw_fd;
+	struct tcp_info info = { 0 };
+	socklen_t n = sizeof(info);
+
+	if (fd < 0 || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n) < 0)
+		return 0;
+	return info.tcpi_bytes_received;
+}
+
+/*
+ * Under lock: the stranger that has said least, of such the oldest, is no more.
+ * Its thread ends in a moment, and counts among the connections until then.
+ */
+static void crowd_out(struct replica *r)
+{
+	struct peer *p, *victim = NULL;
+	uint64_t n, least = UINT64_MAX;
+
+	for (p = r->peers; p; p = p->next) {	/* the newest first */
+		if (!p->stranger)
+			continue;
+		n = bytes_from(p);
+		if (n > least)
+			continue;
+		least = n;
+		victim = p;
+	}
+	if (!victim)
+		return;
+	victim->stranger = false;
+	r->n_strangers--;
+	peer_stop(victim, STOP_CROWDED_OUT);
+}
+
+bool peer_may_join(struct peer *p)
+{
+	struct replica *r = p->r;
+	LOCK_SCOPE(&r->lock);
+	unsigned int n = 0;
+	const struct peer *q;
+
+	for (q = r->peers; q; q = q->next)
+		n += q != p && q->conn && !q->stranger && !q->done &&
+		     !strcmp(q->conn->peer_name, p->conn->peer_name);
+	return n < r->limits.per_name;
 }
 
 static void peer_free(struct peer *p)
@@ -208,6 +266,8 @@ static int peer_admit(struct peer *p, const char **why)
 	*why = over_limit(r, p->address);
 	if (*why)
 		return -EMFILE;
+	if (r->n_strangers >= r->limits.strangers)
+		crowd_out(r);
 	p->identity = r->identity ? tls_identity_ref(r->identity) : NULL;
 	n = start_thread(p);	/* it waits for the lock before it publishes */
 	if (n < 0) {

@@ -6,7 +6,8 @@
  * Memory is bounded: what is read is a piece of IN_BYTES and at most one frame
  * that is not whole; while more than OUT_HIGH_BYTES wait to be sent, nothing
  * is read and nothing answered. Time is bounded: a stranger has handshake_ms,
- * a silent peer its idle limit, a peer that takes nothing stall_ms.
+ * a silent peer its idle limit, a peer that takes nothing, or does not end what
+ * it began to say, stall_ms.
  *
  * Runs in the peer's own thread. Others reach it through the peer's stop
  * reason and a wake-up. Nothing here survives a crash; what was acknowledged
@@ -52,6 +53,10 @@ static int stopped(struct session *s)
 		err_remedy(&s->err, "add an [accept] section for it at the "
 				    "replica");
 		return -EACCES;
+	case STOP_CROWDED_OUT:
+		return err_set(&s->err, -EMFILE, "too-many", who,
+			       "too many connections that are not accepted "
+			       "yet");
 	}
 	return 0;
 }
@@ -86,7 +91,7 @@ static int expired(struct session *s)
 }
 
 /* When the present silence becomes an error. */
-static uint64_t deadline_ns(const struct session *s)
+static uint64_t silence_deadline_ns(const struct session *s)
 {
 	const struct replica_limits *l = &s->r->limits;
 	uint64_t idle_ms = l->idle_ms;
@@ -98,6 +103,16 @@ static uint64_t deadline_ns(const struct session *s)
 	if (s->hello.role == WIRE_ROLE_READER)
 		idle_ms = l->reader_idle_ms;
 	return MAX(s->last_rx_ns, s->last_tx_ns) + idle_ms * NSEC_PER_MSEC;
+}
+
+/* A byte now and then is no silence, and still must come to an end. */
+static uint64_t deadline_ns(const struct session *s)
+{
+	uint64_t end = silence_deadline_ns(s);
+
+	if (!s->began_ns)
+		return end;
+	return MIN(end, s->began_ns + s->r->limits.stall_ms * NSEC_PER_MSEC);
 }
 
 static int timed_out(struct session *s)
@@ -113,6 +128,10 @@ static int timed_out(struct session *s)
 		return err_set(&s->err, -ETIMEDOUT, "stalled", who,
 			       "the peer takes nothing any more");
 	}
+	if (clock_mono_ns(s->r->env.clock) < silence_deadline_ns(s))
+		return err_set(&s->err, -ETIMEDOUT, "stalled", who,
+			       "a message of the peer does not come to its "
+			       "end");
 	return err_set(&s->err, -ETIMEDOUT, "idle", who,
 		       "nothing came from the peer within the time allowed");
 }
@@ -180,6 +199,8 @@ static int receive_some(struct session *s)
 		return 0;
 	}
 	s->last_rx_ns = clock_mono_ns(s->r->env.clock);
+	if (!s->began_ns)
+		s->began_ns = s->last_rx_ns;
 	r = serve_feed(s->serve, s->in, (size_t)n, &s->err);
 	s->told = r < 0;
 	return r;
@@ -296,6 +317,9 @@ static int admit(struct session *s, struct err *err)
 		return err_set(err, -EINVAL, "bad-clock", who,
 			       "its clock cannot be: %" PRId64,
 			       s->hello.wall_ns);
+	if (!right && !peer_may_join(s->peer))
+		return err_set(err, -EMFILE, "too-many", who,
+			       "too many sessions with this certificate");
 	if (!right)
 		return 0;
 	err_set(err, -EACCES, "not-permitted", who,
@@ -383,18 +407,35 @@ static int on_event(struct session *s, const struct serve_event *ev)
 
 /* ---- the loop ---- */
 
-/* Take an event and answer it: 0; 1 when there is none or no room. */
-static int one_event(struct session *s)
+/* 0; 1 when there is none. */
+static int take_event(struct session *s)
 {
 	struct serve_event ev;
 	int r;
 
-	if (serve_out(s->serve)->len >= OUT_HIGH_BYTES)
-		return 1;
 	r = serve_next(s->serve, &ev, &s->err);
 	if (r < 0)
 		s->told = true;
+	if (!serve_is_midway(s->serve))
+		s->began_ns = 0;
+	else if (r == 0)
+		s->began_ns = clock_mono_ns(s->r->env.clock);
 	return r ? r : on_event(s, &ev);
+}
+
+/* Take an event and answer it: 0; 1 when there is none or no room. */
+static int one_event(struct session *s)
+{
+	size_t waiting = serve_out(s->serve)->len;
+	int r;
+
+	if (waiting >= OUT_HIGH_BYTES)
+		return 1;
+	r = take_event(s);
+	/* From now on the peer has something to take. */
+	if (!waiting && serve_out(s->serve)->len)
+		s->last_tx_ns = clock_mono_ns(s->r->env.clock);
+	return r;
 }
 
 static int loop(struct session *s)

@@ -43,6 +43,7 @@ struct session {
 	bool over;			/* the peer said goodbye */
 	int64_t offset_ns;		/* our monotonic - its wall clock */
 	uint64_t started_ns, last_rx_ns, last_tx_ns;
+	uint64_t began_ns;		/* the peer is within a message since; 0 */
 	uint8_t *in;
 	struct push push;
 	struct view *views[WIRE_MAX_VIEWS];	/* handle = index + 1 */

@@ -374,6 +374,8 @@ struct serve;
 struct serve *serve_new(void);
 void serve_free(struct serve *s);
 int serve_feed(struct serve *s, const uint8_t *p, size_t n, struct err *err);
+/* Is there input that no event has been made of: a message not whole yet? */
+bool serve_is_midway(const struct serve *s);
 int serve_next(struct serve *s, struct serve_event *ev, struct err *err);
 /*
  * Grows with what is answered: an owner that answers with many rows or pieces

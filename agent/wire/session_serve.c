@@ -488,6 +488,11 @@ int serve_feed(struct serve *s, const uint8_t *p, size_t n, struct err *err)
 	return 0;
 }
 
+bool serve_is_midway(const struct serve *s)
+{
+	return !splitter_is_empty(&s->core.in);
+}
+
 int serve_next(struct serve *s, struct serve_event *ev, struct err *err)
 {
 	struct msg m;
