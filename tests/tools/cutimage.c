@@ -13,7 +13,8 @@
  * all writes before the last flush, and of those after it some, in part or
  * whole. Each is mounted, which replays the journal, its store is opened, and
  * then: what was acknowledged before the cut is there and reads as it should;
- * nothing is there that was not under way; another point can be committed.
+ * nothing is there that was not under way; and, in every fourth, another point
+ * can be committed.
  *
  * Exit 0 when all are right; 1 when a promise was broken (lines "broken: ...");
  * 2 when nothing can be said. Everything is in memory and in a mount namespace
@@ -49,6 +50,8 @@
 #define CHUNK 65536U
 #define RECORD_BYTES 24U
 #define MAX_ACKS 4096U
+/* It is mostly waiting for the disk, and all much alike. */
+#define GO_ON_EVERY 4U
 
 struct write {
 	uint64_t off, len;
@@ -440,7 +443,8 @@ static bool judge_store(struct bench *b)
 	if (store_volumes(l.store, take_volume, &l) != 1)
 		ok = broken(b, "the volume is not there");
 	else
-		ok = look_at_points(&l) && go_on(&l);
+		ok = look_at_points(&l) &&
+		     (b->state % GO_ON_EVERY || go_on(&l));
 	store_close(l.store);
 	return ok;
 }

@@ -6,7 +6,10 @@
  * nobody notices is superfluous, or the judge is blind.
  *
  * A site is what was being done, the call, and the kind of file; all its calls
- * are left out together. SQLite's own are among them.
+ * are left out together. SQLite's own are told and not demanded: without them
+ * the catalog may be damaged, and it is made again from the segments.
+ *
+ * test-timeout: 600
  */
 #define TEST_TIMEOUT_S 600
 #include "lib/cutstates.h"
@@ -34,7 +37,7 @@ static const char *why_spared(const char *site)
 	size_t i;
 
 	if (strstr(site, ": sqlite "))
-		return "SQLite's own: the catalog is made again without it";
+		return "SQLite's own, left in (TEST_LONG=1 leaves it out)";
 	for (i = 0; spared[i].site; i++)
 		if (!strcmp(spared[i].site, site))
 			return spared[i].why;
@@ -116,6 +119,8 @@ TEST(each_sync_that_is_left_out_breaks_a_promise)
 		const char *why = why_spared(site);
 		bool yes = false;
 
+		if (CUT_SLOW && i % 4)
+			continue;
 		/* What nobody is expected to notice takes the longest. */
 		if (!why || getenv("TEST_LONG")) {
 			yes = noticed(&c, site);
