@@ -6,7 +6,7 @@
 # the first, the last and one in the middle, as many as the time allows.
 #
 # FLOW_STEPS=all	every call of the life instead (tests/long)
-# FLOW_SECONDS=		for each daemon, 20
+# FLOW_SECONDS=		for each daemon, 12
 
 bats_require_minimum_version 1.5.0
 
@@ -54,7 +54,7 @@ killed_at_steps()
 	steps_count "$who"
 	plan "$who" >"$RIG/plan"
 	all=$(wc -l <"$RIG/plan")
-	end=$((SECONDS + ${FLOW_SECONDS:-20}))
+	end=$((SECONDS + ${FLOW_SECONDS:-12}))
 	while read -r step && [ $SECONDS -lt $end ]; do
 		steps_one "$who" "$step" || {
 			bad=$((bad + 1))
