@@ -317,21 +317,6 @@ static int open_events(struct daemon *d, const struct config *c,
 	return 0;
 }
 
-/* Those revoked since the last event, while no daemon ran, are news. */
-static void tell_revocations(struct daemon *d)
-{
-	struct eventlog_stats st;
-	int64_t since_ns;
-
-	eventlog_get_stats(d->events, &st);
-	since_ns = st.had_events ? st.last_wall_ns :
-				   clock_wall_ns(d->source_env.clock);
-	if (d->replica)
-		revocations_look(&d->revocations, d->state_dir,
-				 since_ns / (int64_t)NSEC_PER_SEC,
-				 eventlog_sink(d->events));
-}
-
 static int start_roles(struct daemon *d, const struct config *c,
 		       struct err *err)
 {
@@ -405,7 +390,9 @@ int daemon_start(const struct state *st, struct config *c, struct daemon **out,
 		return ret;
 	}
 	d->config = c;
-	tell_revocations(d);
+	if (d->replica)
+		revocations_start(&d->revocations, d->state_dir, d->events,
+				  clock_wall_ns(d->source_env.clock));
 	forget_others(d);
 	*out = d;
 	return 0;
@@ -653,19 +640,9 @@ int daemon_reload(struct daemon *d, struct config *c, struct err *err)
 
 void daemon_tick(struct daemon *d)
 {
-	struct err err = ERR_INIT;
-
-	if (!d->replica ||
-	    !revocations_changed(&d->revocations, d->state_dir))
-		return;
-	if (replica_reload_identity(d->replica, &err) < 0) {
-		err_done(&err, "the former certificates stay in force");
-		log_failure(LOG_LEVEL_ERR, &err);
-		return;
-	}
-	log_info("certificates: the list of those revoked is read anew");
-	revocations_look(&d->revocations, d->state_dir, 0,
-			 eventlog_sink(d->events));
+	if (d->replica)
+		revocations_tick(&d->revocations, d->state_dir, d->replica,
+				 eventlog_sink(d->events));
 }
 
 int daemon_event_fd(const struct daemon *d)

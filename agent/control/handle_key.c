@@ -309,9 +309,9 @@ int handle_key_import(void *arg, struct ctl_call *call, json_t **result,
 {
 	_cleanup_close_ int fd = ctl_call_take_fd(call, 0);
 	struct key_file f = { 0 };
+	struct lookup l = { 0 };
 	struct daemon *d = arg;
 	struct key_args a;
-	struct lookup l;
 	int ret;
 
 	ret = decode_volume(call, &a, err);

@@ -107,8 +107,8 @@ int handle_remove(void *arg, struct ctl_call *call, json_t **result,
 		  struct err *err)
 {
 	struct daemon *d = arg;
+	struct lookup l = { 0 };
 	struct remove_args a;
-	struct lookup l;
 	int ret;
 
 	ret = ctl_args_decode(ctl_call_request(call)->args, remove_table,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "pki/pki.h"
 
@@ -86,6 +87,34 @@ bool revocations_changed(struct revocations *r, const char *state_dir)
 	same = same_file(&now, &r->list);
 	r->list = now;
 	return !same;
+}
+
+void revocations_start(struct revocations *r, const char *state_dir,
+		       struct eventlog *log, int64_t now_wall_ns)
+{
+	struct eventlog_stats st;
+	int64_t since_ns;
+
+	eventlog_get_stats(log, &st);
+	since_ns = st.had_events ? st.last_wall_ns : now_wall_ns;
+	revocations_look(r, state_dir, since_ns / (int64_t)NSEC_PER_SEC,
+			 eventlog_sink(log));
+}
+
+void revocations_tick(struct revocations *r, const char *state_dir,
+		      struct replica *replica, struct event_sink *events)
+{
+	struct err err = ERR_INIT;
+
+	if (!revocations_changed(r, state_dir))
+		return;
+	if (replica_reload_identity(replica, &err) < 0) {
+		err_done(&err, "the former certificates stay in force");
+		log_failure(LOG_LEVEL_ERR, &err);
+		return;
+	}
+	log_info("certificates: the list of those revoked is read anew");
+	revocations_look(r, state_dir, 0, events);
 }
 
 void revocations_free(struct revocations *r)

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 
 #include "base/event.h"
+#include "control/eventlog.h"
+#include "replica/replica.h"
 
 /*
  * Which certificates of this replica's authority are known to be revoked, so
@@ -32,6 +34,15 @@ bool revocations_changed(struct revocations *r, const char *state_dir);
  */
 void revocations_look(struct revocations *r, const char *state_dir,
 		      int64_t since_s, struct event_sink *events);
+/* Those revoked since the last event of log, while no daemon ran, are news. */
+void revocations_start(struct revocations *r, const char *state_dir,
+		       struct eventlog *log, int64_t now_wall_ns);
+/*
+ * When the list is another one: has the replica read its certificates anew,
+ * and tells of those that are revoked now.
+ */
+void revocations_tick(struct revocations *r, const char *state_dir,
+		      struct replica *replica, struct event_sink *events);
 void revocations_free(struct revocations *r);
 
 #endif
