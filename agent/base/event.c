@@ -5,16 +5,23 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-void event_tell(struct event_sink *s, const struct event *e, const char *fmt,
-		...)
+void event_vtell(struct event_sink *s, const struct event *e, const char *fmt,
+		 va_list ap)
 {
 	char message[EVENT_MESSAGE_MAX];
-	va_list ap;
 
 	if (!s)
 		return;
-	va_start(ap, fmt);
 	(void)vsnprintf(message, sizeof(message), fmt, ap);
-	va_end(ap);
 	s->report(s, e, message);
+}
+
+void event_tell(struct event_sink *s, const struct event *e, const char *fmt,
+		...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	event_vtell(s, e, fmt, ap);
+	va_end(ap);
 }

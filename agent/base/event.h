@@ -2,6 +2,7 @@
 #ifndef BASE_EVENT_H
 #define BASE_EVENT_H
 
+#include <stdarg.h>
 #include <stdint.h>
 
 /*
@@ -33,5 +34,7 @@ struct event_sink {
 /* To nobody when s is NULL. Longer messages are cut. */
 void event_tell(struct event_sink *s, const struct event *e, const char *fmt,
 		...) __attribute__((format(printf, 3, 4)));
+void event_vtell(struct event_sink *s, const struct event *e, const char *fmt,
+		 va_list ap) __attribute__((format(printf, 3, 0)));
 
 #endif

@@ -166,13 +166,11 @@ void daemon_tell(struct daemon *d, const char *slug, const char *object,
 		.object = object,
 		.reason = reason,
 	};
-	char text[EVENT_MESSAGE_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	event_vtell(eventlog_sink(d->events), &e, fmt, ap);
 	va_end(ap);
-	event_tell(eventlog_sink(d->events), &e, "%s", text);
 }
 
 int daemon_replica_config(struct daemon *d, const char *name,
@@ -417,9 +415,9 @@ int daemon_listen(struct daemon *d, struct err *err)
 	const char *path = d->config->daemon.control;
 	int ret = make_socket_dir(path, err);
 
-	if (!ret && *d->config->daemon.metrics)
-		ret = metrics_http_start(d->config->daemon.metrics, d,
-					 &d->metrics, err);
+	if (!ret)
+		ret = metrics_http_move(&d->metrics, "",
+					d->config->daemon.metrics, d, err);
 	if (ret < 0)
 		return ret;
 	return ctlserver_start(path, control_verbs, d, &d->server, err);
@@ -453,39 +451,6 @@ static int check_fixed(const struct config *old, const struct config *new,
 		"%s changes only with a restart", what);
 	err_remedy(err, "restart understudyd; tracking goes on meanwhile");
 	return -EBUSY;
-}
-
-/*
- * Metrics from another address. The old one is let go first only where it
- * stands in the way, and taken again if the new one then cannot be had.
- */
-static int move_metrics(struct daemon *d, const struct config *c,
-			struct err *err)
-{
-	const char *old = d->config->daemon.metrics;
-	const char *new = c->daemon.metrics;
-	struct metrics_http *fresh = NULL;
-	struct err why = ERR_INIT;
-	int ret = 0;
-
-	if (!strcmp(old, new))
-		return 0;
-	if (*new)
-		ret = metrics_http_start(new, d, &fresh, &why);
-	if (ret == -EADDRINUSE && d->metrics) {
-		metrics_http_stop(TAKE_PTR(d->metrics));
-		err_clear(&why);
-		ret = metrics_http_start(new, d, &fresh, &why);
-		if (ret < 0 && metrics_http_start(old, d, &d->metrics, NULL))
-			log_err("metrics: %s cannot be had again", old);
-	}
-	if (ret < 0) {
-		err_copy(err, &why);
-		return ret;
-	}
-	metrics_http_stop(d->metrics);
-	d->metrics = fresh;
-	return 0;
 }
 
 struct leaver {
@@ -615,7 +580,8 @@ int daemon_reload(struct daemon *d, struct config *c, struct err *err)
 			return ret;
 		}
 	}
-	ret = move_metrics(d, c, err);
+	ret = metrics_http_move(&d->metrics, d->config->daemon.metrics,
+				c->daemon.metrics, d, err);
 	if (ret < 0) {
 		free(room);
 		return ret;

@@ -191,6 +191,7 @@ int handle_key_rotate(void *arg, struct ctl_call *call, json_t **result,
 	if (ret < 0)
 		return ret;
 	log_info("volume %s: key rotated to generation %u", l.full, id);
+	daemon_tell(d, "key-rotated", l.full, NULL, "to generation %u", id);
 	*result = json_pack("{s:s,s:I,s:b}", "volume", l.full, "id",
 			    (json_int_t)id, "escrow", escrow);
 	return *result ? 0 : handler_no_memory("key rotate", err);
@@ -323,6 +324,9 @@ int handle_key_import(void *arg, struct ctl_call *call, json_t **result,
 		ret = l.kind == LOOKUP_LOCAL ?
 			      import_local(&l, &f, result, err) :
 			      import_stored(d, &l, &f, result, err);
+		if (ret >= 0)
+			daemon_tell(d, "key-imported", l.full, NULL,
+				    "generation %u", f.key.id);
 		lookup_release(d, &l);
 	}
 	volume_key_wipe(&f.key);

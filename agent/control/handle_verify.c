@@ -172,6 +172,9 @@ int handle_verify(void *arg, struct ctl_call *call, json_t **result,
 		ret = check_not_refused(call, &l, err);
 	if (!ret)
 		ret = run(call, &l, result, err);
+	daemon_tell(d, ret < 0 ? "verify-failed" : "verified", l.full,
+		    ret < 0 ? err->code : NULL, "%s",
+		    ret < 0 ? err->message : "no difference");
 	lookup_release(d, &l);
 	return ret < 0 ? err_sys(err, ret, "failed", a.volume, "verify") : 0;
 }

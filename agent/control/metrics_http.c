@@ -253,3 +253,30 @@ void metrics_http_stop(struct metrics_http *h)
 	MHD_stop_daemon(h->mhd);
 	free(h);
 }
+
+int metrics_http_move(struct metrics_http **h, const char *from,
+		      const char *to, struct daemon *d, struct err *err)
+{
+	struct metrics_http *fresh = NULL;
+	struct err why = ERR_INIT;
+	int ret = 0;
+
+	if (!strcmp(from, to))
+		return 0;
+	if (*to)
+		ret = metrics_http_start(to, d, &fresh, &why);
+	if (ret == -EADDRINUSE && *h) {
+		metrics_http_stop(TAKE_PTR(*h));
+		err_clear(&why);
+		ret = metrics_http_start(to, d, &fresh, &why);
+		if (ret < 0 && metrics_http_start(from, d, h, NULL) < 0)
+			log_err("metrics: %s cannot be had again", from);
+	}
+	if (ret < 0) {
+		err_copy(err, &why);
+		return ret;
+	}
+	metrics_http_stop(*h);
+	*h = fresh;
+	return 0;
+}

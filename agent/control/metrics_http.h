@@ -21,6 +21,13 @@ struct daemon;
  */
 int metrics_http_start(const char *address, struct daemon *d,
 		       struct metrics_http **out, struct err *err);
+/*
+ * From one address to another; "" is none, and *h NULL then. The old one is
+ * let go first only where it stands in the way, and is taken again when the new
+ * one then cannot be had. After an error *h is as it was.
+ */
+int metrics_http_move(struct metrics_http **h, const char *from,
+		      const char *to, struct daemon *d, struct err *err);
 /* Waits for the answer under way. NULL is fine. */
 void metrics_http_stop(struct metrics_http *h);
 

@@ -251,13 +251,11 @@ void replica_tell(struct replica *r, const char *slug, const char *object,
 		.object = object,
 		.reason = reason,
 	};
-	char text[EVENT_MESSAGE_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	event_vtell(r->env.events, &e, fmt, ap);
 	va_end(ap);
-	event_tell(r->env.events, &e, "%s", text);
 }
 
 /* Under lock: an event, when the state is not the one last told. */

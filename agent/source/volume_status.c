@@ -98,13 +98,11 @@ void volume_tell(struct volume *v, const char *slug, const char *reason,
 		.object = v->cfg.name,
 		.reason = reason,
 	};
-	char text[EVENT_MESSAGE_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	event_vtell(v->env.events, &e, fmt, ap);
 	va_end(ap);
-	event_tell(v->env.events, &e, "%s", text);
 }
 
 /* The state before, since when it was so, and what is said of the new one. */
