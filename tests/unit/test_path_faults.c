@@ -616,12 +616,23 @@ static int remove_one(const char *path, const struct stat *st, int type,
 	return remove(path);
 }
 
+/* Also when the test ends early. */
+static void remove_root(void)
+{
+	if (root[0])
+		(void)nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	root[0] = '\0';
+}
+
 static void begin(void)
 {
+	static bool registered;
 	const char *dir = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
 
 	(void)snprintf(root, sizeof(root), "%s/us-path-XXXXXX", dir);
 	ASSERT_NOT_NULL(mkdtemp(root));
+	if (!registered && !atexit(remove_root))
+		registered = true;
 	if (!sh)
 		sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -677,7 +688,7 @@ static bool fail_at(enum fault fault, uint64_t n)
 					 WEXITSTATUS(status));
 	ASSERT_GE(sh->acked, TARGETS);
 	judge();
-	(void)nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	remove_root();
 	return sh->hit;
 }
 

@@ -26,12 +26,23 @@ static int remove_one(const char *path, const struct stat *st, int type,
 	return remove(path);
 }
 
+/* Also when the test ends early. */
+static void remove_root(void)
+{
+	if (root[0])
+		(void)nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	root[0] = '\0';
+}
+
 static void begin(void)
 {
+	static bool registered;
 	const char *dir = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
 
 	(void)snprintf(root, sizeof(root), "%s/us-volstate-XXXXXX", dir);
 	ASSERT_NOT_NULL(mkdtemp(root));
+	if (!registered && !atexit(remove_root))
+		registered = true;
 	io.ops = io_posix()->ops;
 	nth_over(&io);
 	err_clear(&err);
@@ -39,7 +50,7 @@ static void begin(void)
 
 static void end(void)
 {
-	(void)nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	remove_root();
 }
 
 static struct acked point(uint64_t seq)
