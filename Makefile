@@ -335,7 +335,7 @@ DEPS := gcc make git pkg-config clang llvm clang-format cppcheck \
 	nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin qemu-utils bats spin fio \
 	postgresql sqlite3 jq openssl rsync strace parted fdisk e2fsprogs \
 	xfsprogs btrfs-progs util-linux mount kmod procps iproute2 psmisc \
-	ca-certificates python3-minimal python3-cryptography \
+	ca-certificates python3 python3-cryptography \
 	python3-zstandard python3-lz4 python3-xxhash gcovr
 
 # Asks dpkg first: when nothing is missing the network is not touched.

@@ -95,7 +95,7 @@ struct replica {
 	int n_accept;			/* (lock) */
 	struct volume_record *records;	/* (lock) the list and what is in it */
 	bool stopping;			/* (lock) */
-	uint64_t refusal_log_ns;	/* (lock) */
+	uint64_t refusal_log_ns[8];	/* (lock) by reason, more or less */
 	unsigned int refusals_unlogged;	/* (lock) */
 	int64_t started_wall_ns;
 	pthread_mutex_t keys_lock;
@@ -121,7 +121,7 @@ bool peer_may_join(struct peer *p);
 void peer_stop(struct peer *p, enum stop_reason why);	/* under lock */
 /* Join threads that are done; all of them when wait is set. */
 void peers_reap(struct replica *r, bool wait);
-/* One line, at most a few per second in all. */
+/* One line, at most a few per second in all; a rare reason shows in a flood. */
 void replica_log_refusal(struct replica *r, const char *address,
 			 const struct err *err);
 

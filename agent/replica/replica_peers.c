@@ -22,25 +22,36 @@
 
 #include <linux/tcp.h>
 
+#include "base/checked.h"
 #include "base/log.h"
 #include "replica/replica_internal.h"
 
 #define REFUSAL_LOG_GAP_NS (2 * NSEC_PER_SEC)
 
+static size_t reason_slot(const char *code)
+{
+	size_t h = 0;
+
+	while (*code)
+		h = h * 31 + (unsigned char)*code++;
+	return h % ARRAY_SIZE(((struct replica *)NULL)->refusal_log_ns);
+}
+
 void replica_log_refusal(struct replica *r, const char *address,
 			 const struct err *err)
 {
 	uint64_t now = clock_mono_ns(r->env.clock);
+	uint64_t *last;
 	unsigned int more;
 	{
 		LOCK_SCOPE(&r->lock);
 
-		if (r->refusal_log_ns &&
-		    now - r->refusal_log_ns < REFUSAL_LOG_GAP_NS) {
+		last = &r->refusal_log_ns[reason_slot(err->code)];
+		if (*last && now - *last < REFUSAL_LOG_GAP_NS) {
 			r->refusals_unlogged++;
 			return;
 		}
-		r->refusal_log_ns = now;
+		*last = now;
 		more = r->refusals_unlogged;
 		r->refusals_unlogged = 0;
 	}
