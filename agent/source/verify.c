@@ -29,63 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bitmap.h"
-#include "base/checked.h"
-#include "wire/unit.h"
-
-#define CELL_SHIFT_MAX 18U		/* one read: 256 KiB */
-#define READ_BLOCKS (READER_BUF_BYTES / US_BLOCK_BYTES)
-#define SLICE_BLOCKS 256U
-/* Unanswered ones; the ship leaves room for eight. */
-#define QUESTIONS 6U
-#define HOT_BLOCKS 1024U		/* compared as part of one point */
-#define IDLE_PASSES_MAX 16U
-
-_Static_assert(HOT_BLOCKS <= WIRE_MAX_VERIFY_BLOCKS, "one question");
-_Static_assert(SLICE_BLOCKS <= HOT_BLOCKS, "room for both");
-_Static_assert(1U << (CELL_SHIFT_MAX - US_BLOCK_SHIFT) <= READ_BLOCKS,
-	       "a cell is one read");
-
-/* A block whose content is known. */
-struct asked {
-	uint64_t block;
-	struct fp fp;
-};
-
-struct question {
-	bool is_void;			/* its answer says nothing any more */
-	uint64_t seq;			/* this point only; 0: whichever */
-	uint32_t n;
-	struct asked blocks[HOT_BLOCKS];
-};
-
-/* A block of a cell that does not come to rest. */
-struct hot {
-	uint64_t block;
-	bool known;
-	struct fp fp;			/* as staged last */
-};
-
-struct verify {
-	struct verify_config cfg;
-	struct fp_ctx *fp;
-	uint32_t cell_shift;		/* log2 of its bytes */
-	uint32_t tracking_shift;	/* a tracking block's cells */
-	uint64_t n_blocks, n_cells;
-	struct bitmap left, todo;
-	uint64_t scan;
-	bool settled;			/* since this pass began */
-	bool asked_fresh, gave_up;
-	uint64_t left_at_begin;		/* of the pass */
-	uint32_t idle_passes;
-	struct question questions[QUESTIONS];	/* a ring, in order */
-	uint32_t first_question, n_questions;
-	struct hot hot[HOT_BLOCKS];	/* by block; whole cells */
-	uint32_t n_hot;
-	uint64_t hot_scan;
-	uint64_t progress;
-	struct verify_report report;
-};
+#include "source/verify_internal.h"
 
 const char *verify_what_name(enum verify_what what)
 {
@@ -99,21 +43,6 @@ const char *verify_what_name(enum verify_what what)
 }
 
 /* ---- cells ---- */
-
-static uint64_t cell_first(const struct verify *v, uint64_t cell)
-{
-	return cell << (v->cell_shift - US_BLOCK_SHIFT);
-}
-
-static uint64_t cell_of(const struct verify *v, uint64_t block)
-{
-	return block >> (v->cell_shift - US_BLOCK_SHIFT);
-}
-
-static uint64_t cells_end(const struct verify *v, uint64_t cell)
-{
-	return MIN(cell_first(v, cell + 1), v->n_blocks);
-}
 
 /* The last cell may be a short one. */
 static uint64_t left_blocks(const struct verify *v)
@@ -556,122 +485,6 @@ static void note_point(struct verify *v, uint64_t epoch, uint64_t seq)
 		r->last_seq = seq;
 }
 
-enum finding { EQUAL, UNSAID, DIFFERS };
-
-static enum finding compare(const struct asked *a, const uint8_t *held,
-			    enum verify_what *what)
-{
-	struct fp fp;
-
-	memcpy(fp.b, held + 1, sizeof(fp.b));
-	switch ((enum wire_held)held[0]) {
-	case WIRE_HELD_SOUND:
-		*what = VERIFY_CONTENT;
-		/* Stored without one: it takes the key to tell. */
-		if (fp_equal(&fp, &fp_unknown))
-			return UNSAID;
-		return fp_equal(&fp, &a->fp) ? EQUAL : DIFFERS;
-	case WIRE_HELD_ABSENT:
-		*what = VERIFY_MISSING;
-		return fp_equal(&a->fp, &fp_zero_block) ? EQUAL : DIFFERS;
-	case WIRE_HELD_DAMAGED:
-		*what = VERIFY_DAMAGED;
-		return DIFFERS;
-	case WIRE_HELD_STAGED:
-		break;
-	}
-	return UNSAID;
-}
-
-/* The device's last block may reach past its end. */
-static uint64_t blocks_bytes(const struct verify *v, uint64_t first,
-			     uint64_t end)
-{
-	return MIN(end << US_BLOCK_SHIFT, v->report.size_bytes) -
-	       (first << US_BLOCK_SHIFT);
-}
-
-/* Counted always, and remembered as long as there is room. */
-static void note_difference(struct verify *v, uint64_t block,
-			    enum verify_what what, uint64_t seq)
-{
-	struct verify_report *r = &v->report;
-	struct verify_diff *last =
-		r->n_diffs ? &r->diffs[r->n_diffs - 1] : NULL;
-
-	r->differing_bytes += blocks_bytes(v, block, block + 1);
-	if (last && last->what == what && last->first + last->count == block)
-		last->count++;
-	else if (r->n_diffs < VERIFY_DIFFS_MAX)
-		r->diffs[r->n_diffs++] =
-			(struct verify_diff){ what, block, 1, seq };
-}
-
-/* Part of a question: the blocks of one cell. */
-struct cell_answer {
-	const struct asked *asked;
-	const uint8_t *held;
-	uint32_t n;
-	uint64_t seq;
-	bool in_point;
-};
-
-/* What there is to say of a cell is said at once, or not yet. */
-static void judge_cell(struct verify *v, const struct cell_answer *a)
-{
-	uint64_t cell = cell_of(v, a->asked[0].block);
-	uint64_t first = cell_first(v, cell), end = cells_end(v, cell);
-	enum finding worst = a->n == end - first ? EQUAL : UNSAID;
-	enum verify_what what;
-	uint32_t i;
-
-	for (i = 0; i < a->n && worst != UNSAID; i++) {
-		enum finding f = compare(&a->asked[i],
-					 a->held + (size_t)i * WIRE_HELD_BYTES,
-					 &what);
-
-		if (f != EQUAL)
-			worst = f;
-	}
-	if (worst == UNSAID || !bitmap_test(&v->left, cell))
-		return;
-	/* Writes that the tracker owns to have missed are no finding: it is
-	 * about to have everything compared. */
-	if (worst == DIFFERS && !v->cfg.sound(v->cfg.arg))
-		return;
-	for (i = 0; i < a->n && worst == DIFFERS; i++)
-		if (compare(&a->asked[i],
-			    a->held + (size_t)i * WIRE_HELD_BYTES,
-			    &what) == DIFFERS)
-			note_difference(v, a->asked[i].block, what, a->seq);
-	bitmap_clear(&v->left, cell);
-	v->progress++;
-	if (a->in_point)
-		v->report.in_points_bytes += blocks_bytes(v, first, end);
-}
-
-static void judge(struct verify *v, const struct question *q, uint64_t seq,
-		  const uint8_t *held)
-{
-	uint32_t i, end;
-
-	for (i = 0; i < q->n; i = end) {
-		uint64_t cell = cell_of(v, q->blocks[i].block);
-		struct cell_answer a = {
-			.asked = &q->blocks[i],
-			.held = held + (size_t)i * WIRE_HELD_BYTES,
-			.seq = seq,
-			.in_point = q->seq,
-		};
-
-		for (end = i + 1; end < q->n &&
-		     cell_of(v, q->blocks[end].block) == cell; end++)
-			;
-		a.n = end - i;
-		judge_cell(v, &a);
-	}
-}
-
 void verify_on_held(struct verify *v, uint64_t epoch, uint64_t seq,
 		    uint32_t count, const uint8_t *held)
 {
@@ -684,7 +497,7 @@ void verify_on_held(struct verify *v, uint64_t epoch, uint64_t seq,
 	if (q->is_void || q->n != count || !seq || (q->seq && q->seq != seq))
 		return;
 	note_point(v, epoch, seq);
-	judge(v, q, seq, held);
+	verify_judge(v, q, seq, held);
 }
 
 void verify_on_settled(struct verify *v)

@@ -153,6 +153,25 @@ const char *volume_judge_begin(const struct session_volume *v,
 	return NULL;
 }
 
+int volume_put_extents(const struct session_volume *v,
+		       const struct wire_extent *e, uint32_t n, uint8_t *out,
+		       uint32_t *total)
+{
+	uint32_t i;
+
+	*total = 0;
+	if (!n || n > WIRE_MAX_VERIFY_BLOCKS)
+		return -EINVAL;
+	for (i = 0; i < n; i++) {
+		if (e[i].count > WIRE_MAX_VERIFY_BLOCKS - *total ||
+		    !range_inside(e[i].first, e[i].count, v->n_blocks))
+			return -EINVAL;
+		*total += e[i].count;
+		wire_extent_put(out, i, &e[i]);
+	}
+	return 0;
+}
+
 void volume_begin(struct session_volume *v, const struct delta *d)
 {
 	v->begun = true;

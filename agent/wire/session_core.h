@@ -91,6 +91,10 @@ const char *volume_judge_commit(const struct session_volume *v,
 				const struct wire_commit *c);
 const char *volume_judge_confirm(const struct session_volume *v,
 				 uint64_t seq);
+/* For VERIFY: *total blocks in all. -EINVAL when the peer would refuse them. */
+int volume_put_extents(const struct session_volume *v,
+		       const struct wire_extent *e, uint32_t n, uint8_t *out,
+		       uint32_t *total);
 void volume_begin(struct session_volume *v, const struct delta *d);
 void volume_commit(struct session_volume *v, const struct wire_commit *c,
 		   uint64_t id);

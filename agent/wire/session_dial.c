@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The end that dialled, as a step machine.
- *
+ * The end that dialled, as a step machine:
  *	HELLO queued -> ACCEPT -> ready -> BYE, REJECT or a failure: over
  *
  * Requests carry rising numbers; an answer must carry that of the oldest
@@ -192,28 +191,7 @@ int dial_fp_query(struct dial *d, uint64_t first, uint32_t count)
 	    !range_inside(first, count, v->n_blocks))
 		return -EINVAL;
 	return ask(d, &m, &(struct req){ .what = WIRE_REQ_FPS,
-					 .first = first,
-					 .count = count });
-}
-
-/* -EINVAL when the peer would refuse them; *total: blocks in all. */
-static int put_extents(const struct session_volume *v,
-		       const struct wire_extent *e, uint32_t n, uint8_t *out,
-		       uint32_t *total)
-{
-	uint32_t i;
-
-	*total = 0;
-	if (!n || n > WIRE_MAX_VERIFY_BLOCKS)
-		return -EINVAL;
-	for (i = 0; i < n; i++) {
-		if (e[i].count > WIRE_MAX_VERIFY_BLOCKS - *total ||
-		    !range_inside(e[i].first, e[i].count, v->n_blocks))
-			return -EINVAL;
-		*total += e[i].count;
-		wire_extent_put(out, i, &e[i]);
-	}
-	return 0;
+					 .first = first, .count = count });
 }
 
 int dial_verify(struct dial *d, bool fresh, const struct wire_extent *e,
@@ -222,16 +200,15 @@ int dial_verify(struct dial *d, bool fresh, const struct wire_extent *e,
 	struct session_volume *v = &d->core.volume;
 	uint8_t extents[WIRE_MAX_VERIFY_BLOCKS * WIRE_EXTENT_BYTES];
 	struct msg m = { .type = MSG_VERIFY, .handle = v->handle,
-			 .u.verify = { .fresh = fresh, .n_extents = n,
-				       .extents = extents } };
+			 .u.verify = { fresh, 0, n, extents } };
+	struct req about = { .what = WIRE_REQ_VERIFY };
 	int r = check_volume(d);
 
-	if (!r && !(d->features & WIRE_FEATURE_VERIFY))
-		r = -EOPNOTSUPP;
 	if (!r)
-		r = put_extents(v, e, n, extents, &m.u.verify.n_blocks);
-	return r ? r : ask(d, &m, &(struct req){ .what = WIRE_REQ_VERIFY,
-						 .count = m.u.verify.n_blocks });
+		r = d->features & WIRE_FEATURE_VERIFY ? 0 : -EOPNOTSUPP;
+	if (!r)
+		r = volume_put_extents(v, e, n, extents, &about.count);
+	return r ? r : ask(d, &m, &about);
 }
 
 int dial_commit(struct dial *d, const struct wire_commit *c)
@@ -350,8 +327,7 @@ int dial_view_read(struct dial *d, uint32_t handle, uint64_t first,
 		return -EINVAL;
 	return ask(d, &m, &(struct req){ .what = WIRE_REQ_READ,
 					 .handle = handle,
-					 .first = first,
-					 .count = count });
+					 .first = first, .count = count });
 }
 
 int dial_view_close(struct dial *d, uint32_t handle)
@@ -490,17 +466,17 @@ static int take_verified(struct dial *d, const struct msg *m,
 			 struct dial_event *ev, struct err *err)
 {
 	struct req *req = answered(d, m, WIRE_REQ_VERIFY);
+	const struct msg_verified *v = &m->u.verified;
 
-	if (!req || m->handle != d->core.volume.handle)
+	if (!req || m->handle != d->core.volume.handle ||
+	    v->count != req->count)
 		return refuse(d, m, "not asked for", err);
-	if (m->u.verified.count != req->count)
-		return refuse(d, m, "of other blocks than asked for", err);
 	req_pop(&d->core.pending);
 	ev->type = DIAL_VERIFIED;
-	ev->epoch = m->u.verified.epoch;
-	ev->seq = m->u.verified.seq;
-	ev->count = m->u.verified.count;
-	ev->held = m->u.verified.held;
+	ev->epoch = v->epoch;
+	ev->seq = v->seq;
+	ev->count = v->count;
+	ev->held = v->held;
 	return 0;
 }
 

@@ -88,7 +88,7 @@ max_lag_ms()
 	for ((i = 0; i < 25; i++)); do
 		ms=$(ctl --json status vol |
 			jq '.volumes[0].rpo_lag_seconds * 1000 | floor')
-		[ "$ms" -le $max ] || max=$ms
+		[ "$ms" -le "$max" ] || max=$ms
 		sleep 0.05
 	done
 	echo "$max"
@@ -199,6 +199,11 @@ slow_verify()
 		--progress=json verify vol 2>"$RIG/verify.err"
 }
 
+called_off_twice()
+{
+	[ "$(grep -c "called off" "$RIG/source.log")" -eq 2 ]
+}
+
 @test "a verification is slow with a read-limit, cuts are not, and Ctrl-C ends it" {
 	local rc=0
 
@@ -218,7 +223,7 @@ slow_verify()
 	rig_spawn_function slow_verify
 	wait_for 10 verify_moves
 	rig_kill slow_verify KILL || true
-	wait_for 5 eval '[ "$(grep -c "called off" "$RIG/source.log")" -eq 2 ]'
+	wait_for 5 called_off_twice
 }
 
 @test "a paused volume is not verified, and pause ends a verification" {
