@@ -91,10 +91,9 @@ in_order()
 	jq -es '[.[].id] == [range(1; length + 1)]' "$RIG/events"
 	before=$(jq -s length "$RIG/events")
 	# Nothing of the key, whatever was told of it.
-	grep -oE '[A-Za-z0-9+/=-]{20,}' "$RIG/key" >"$RIG/secrets"
-	sed -i "/$(volume_field vol uuid)/d" "$RIG/secrets"
-	[ -s "$RIG/secrets" ]
-	run ! grep -Ff "$RIG/secrets" "$RIG"/*-state/events/*
+	sed -n 's/^key //p' "$RIG/key" | tr ' ' '\n' >"$RIG/secrets"
+	[ "$(wc -l <"$RIG/secrets")" -ge 8 ]
+	run ! grep -iFf "$RIG/secrets" "$RIG"/*-state/events/*
 
 	daemon_stop source
 	daemon_start source
