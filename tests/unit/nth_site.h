@@ -40,6 +40,7 @@ static struct {
 		uint64_t calls;
 	} list[SITES_MAX];
 	size_t n;
+	const char *fail_name;		/* every call of it fails */
 	const void *fail_at;		/* NULL: none */
 	uint64_t fail_in;
 	const char *hit;		/* what failed, once it has */
@@ -77,6 +78,8 @@ static bool site_due(const char *what, const void *at)
 	if (!sites.counts || (const char *)at < &__executable_start ||
 	    (const char *)at >= &etext)
 		return false;
+	if (sites.fail_name)
+		return strcmp(what, sites.fail_name) == 0;
 	if (!sites.fail_at) {
 		site_of(at, what)->calls++;
 		return false;
@@ -282,11 +285,31 @@ SITE(XXH_errorcode, XXH3_128bits_update, (XXH3_state_t *s, const void *p,
 
 /* ---- each in turn ---- */
 
+/* One life in which the n-th call of this site fails; did it? */
+static inline uint64_t site_fails(const struct site *s, uint64_t n,
+				  void (*life)(void *arg), void *arg)
+{
+	sites.fail_at = s->at;
+	sites.fail_in = n;
+	sites.hit = NULL;
+	life(arg);
+	sites.fail_at = NULL;
+	return sites.hit != NULL;
+}
+
+/* Runs life with nothing failing, which finds the sites. */
+static inline void sites_find(void (*life)(void *arg), void *arg)
+{
+	sites.n = 0;
+	sites.fail_at = NULL;
+	sites.hit = NULL;
+	life(arg);
+}
+
 /*
- * Runs life with nothing failing, which finds the sites; then with one call of
- * each site failing: its first, and one by lot of those after. All sites when
- * TEST_LONG or TEST_SITES is set, else one of one_of, another set each time.
- * The number of lives in which something failed.
+ * Runs life with one call of each site failing: its first, and one by lot of
+ * those after. All sites when TEST_LONG or TEST_SITES is set, else one of
+ * one_of, another set each time. The number of lives in which something failed.
  */
 static inline uint64_t sites_fail_each(void (*life)(void *arg), void *arg,
 				       unsigned int one_of)
@@ -300,25 +323,32 @@ static inline uint64_t sites_fail_each(void (*life)(void *arg), void *arg,
 	if (getenv("TEST_LONG") || getenv("TEST_SITES"))
 		one_of = 1;
 	tap_note("seed %" PRIu64, lot);
-	sites.n = 0;
-	sites.fail_at = NULL;
-	sites.hit = NULL;
-	life(arg);
+	sites_find(life, arg);
 	n = sites.n;
 	for (i = lot % one_of; i < n; i += one_of) {
 		const struct site *s = &sites.list[i];
-		uint64_t again = s->calls > 1 ? 2 + lot % (s->calls - 1) : 0;
 
-		for (sites.fail_in = 1; sites.fail_in;
-		     sites.fail_in = again, again = 0) {
-			sites.fail_at = s->at;
-			sites.hit = NULL;
-			life(arg);
-			hits += sites.hit != NULL;
-		}
+		hits += site_fails(s, 1, life, arg);
+		if (s->calls > 1)
+			hits += site_fails(s, 2 + lot % (s->calls - 1), life,
+					   arg);
 		lot = lot * 6364136223846793005ULL + 1442695040888963407ULL;
 	}
-	sites.fail_at = NULL;
+	tap_note("%zu sites, %" PRIu64 " lives with a failure", n, hits);
+	return hits;
+}
+
+/* With every call of each site failing, one after the other. */
+static inline uint64_t sites_fail_every(void (*life)(void *arg), void *arg)
+{
+	uint64_t hits = 0, k;
+	size_t i, n;
+
+	sites_find(life, arg);
+	n = sites.n;
+	for (i = 0; i < n; i++)
+		for (k = 1; k <= sites.list[i].calls; k++)
+			hits += site_fails(&sites.list[i], k, life, arg);
 	tap_note("%zu sites, %" PRIu64 " lives with a failure", n, hits);
 	return hits;
 }
