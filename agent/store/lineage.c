@@ -260,7 +260,9 @@ int lineage_parts(struct volume *v, const struct lineage *l,
 		if (r == 0)
 			r = append_unlisted(v, step->last_ord, out);
 		if (r == 0)
-			r = check_step(v, step, out->v + before,
+			/* Points without parts: there may be no array. */
+			r = check_step(v, step,
+				       out->v ? out->v + before : NULL,
 				       out->n - before, err);
 	}
 	if (r < 0)

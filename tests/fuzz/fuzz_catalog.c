@@ -106,8 +106,9 @@ static void ask_of_volume(struct catalog *c, int64_t id)
 	(void)catalog_first_beyond(c, id, &none, 0, &ord, NULL);
 	r1 = catalog_points(c, id, false, see_point, &up, NULL);
 	r2 = catalog_points(c, id, true, see_point, &down, NULL);
-	/* Ordinals that are negative as SQLite sees them are not walked up. */
-	must(r1 || r2 || up <= down);
+	/* Ordinals that are negative as SQLite sees them are not walked up,
+	 * and the walk down begins below the highest there can be. */
+	must(r1 || r2 || up <= down + 1);
 	if (catalog_parts(c, id, 1, 5, &parts, NULL) == 0)
 		for (i = 0; i < parts.n; i++)
 			must(parts.v[i].ord >= 1 && parts.v[i].ord <= 5);
