@@ -237,11 +237,22 @@ rig_kill()
 	return $rc
 }
 
+# What a disk holds, past the page cache: that may hold what was never written,
+# as the bitmaps of ext4 for groups nobody has used.
+bytes_of()
+{
+	if [ -b "$1" ]; then
+		dd if="$1" iflag=direct bs=1M status=none
+	else
+		cat "$1"
+	fi
+}
+
 # Byte compare of two files or devices, the shorter size of the first.
 same_bytes()
 {
 	cmp -n "$(blockdev --getsize64 "$1" 2>/dev/null || stat -c %s "$1")" \
-		"$1" "$2"
+		<(bytes_of "$1") <(bytes_of "$2")
 }
 
 # What a daemon's configuration has become by now does not matter here.
