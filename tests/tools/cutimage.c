@@ -457,7 +457,7 @@ static void fsck(struct bench *b)
 	char *const *argv = !strcmp(b->fs, "ext4") ? ext4 :
 			    !strcmp(b->fs, "xfs")  ? xfs :
 						     btrfs;
-	int status, null;
+	int status = 0, null;
 	pid_t pid = fork();
 
 	if (pid == 0) {
