@@ -28,7 +28,7 @@ V ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 # A part of the tree while another part does not compile.
-LAYERS ?= base wire pki net store source replica control freeze
+LAYERS ?= base wire pki net store device tracker source replica control freeze
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -156,7 +156,8 @@ $(B)/%.o: %.c $(B)/flags
 
 # Whoever may include a skeleton waits for all of them once; after that the
 # dependency files know which object uses which.
-$(call objs,$(wildcard agent/source/*.c agent/control/*.c ctl/*.c)): | $(SKELS)
+$(call objs,$(wildcard agent/tracker/*.c agent/source/*.c \
+	agent/control/*.c ctl/*.c)): | $(SKELS)
 $(ROOT_TESTS:=.o) $(TEST_TOOLS:=.o) $(TEST_BENCH:=.o): | $(SKELS)
 
 $(B)/tests/%.o: EXTRA_CFLAGS = -I. -Itests -Itests/lib

@@ -28,7 +28,7 @@
 #include "control/revocations.h"
 #include "control/version.h"
 #include "control/privileges.h"
-#include "source/blkdev.h"
+#include "device/blkdev.h"
 
 #define CALLS_TIMEOUT_NS (10 * NSEC_PER_SEC)
 #define DRAIN_TIMEOUT_MS 30000

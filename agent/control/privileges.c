@@ -12,7 +12,7 @@
  * raised.
  *
  * The daemon reads what peers, stores and configurations say; the helper reads
- * fixed requests of the daemon and nothing else (source/tracker_helper.h). Root
+ * fixed requests of the daemon and nothing else (tracker/tracker_helper.h). Root
  * without capabilities still owns root's files: it reads devices and its state
  * as their owner, and a file of somebody else only when that one lets it.
  *
@@ -30,8 +30,8 @@
 
 #include "base/checked.h"
 #include "base/log.h"
-#include "source/tracker_helper.h"
-#include "source/tracker_host.h"
+#include "tracker/tracker_helper.h"
+#include "tracker/tracker_host.h"
 
 static const unsigned int helper_needs[] = { CAP_BPF, CAP_PERFMON, CAP_MKNOD };
 

@@ -17,7 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "source/blkdev.h"
+#include "device/blkdev.h"
 
 static int tell_in_use(const char *path, const char *reason, struct err *err)
 {

@@ -31,7 +31,7 @@
 #include "control/sdnotify.h"
 #include "control/state.h"
 #include "control/version.h"
-#include "source/tracker_host.h"
+#include "tracker/tracker_host.h"
 
 struct options {
 	const char *config;

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "source/reader.h"
-#include "source/tracker.h"
+#include "tracker/tracker.h"
 
 /*
  * The cut engine: turns marks and reads into images that are consistent as of

@@ -16,11 +16,11 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/units.h"
-#include "source/blkdev.h"
-#include "source/blkdev_sysfs.h"
+#include "device/blkdev.h"
+#include "device/blkdev_sysfs.h"
 #include "source/doctor_checks.h"
 #include "source/reader.h"
-#include "source/tracker_host.h"
+#include "tracker/tracker_host.h"
 
 #define TRACKER_MEMORY_BYTES ((uint64_t)128 << 20)	/* unless configured */
 #define BLOCK_BYTES 4096U

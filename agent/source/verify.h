@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "source/cut.h"
 #include "source/reader.h"
-#include "source/tracker.h"
+#include "tracker/tracker.h"
 #include "wire/seal.h"
 #include "wire/session.h"
 

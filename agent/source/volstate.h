@@ -9,7 +9,7 @@
 #include "base/io.h"
 #include "base/rnd.h"
 #include "base/uuid.h"
-#include "source/blkdev.h"
+#include "device/blkdev.h"
 #include "source/volume.h"
 #include "wire/session.h"
 

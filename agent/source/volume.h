@@ -11,7 +11,7 @@
 #include "base/io.h"
 #include "base/rnd.h"
 #include "base/uuid.h"
-#include "source/tracker.h"
+#include "tracker/tracker.h"
 #include "wire/seal.h"
 
 /*

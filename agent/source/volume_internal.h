@@ -6,13 +6,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "source/blkdev.h"
+#include "device/blkdev.h"
 #include "source/cut.h"
 #include "source/link.h"
 #include "source/reader.h"
 #include "source/ship.h"
-#include "source/tracker.h"
-#include "source/tracker_host.h"
+#include "tracker/tracker.h"
+#include "tracker/tracker_host.h"
 #include "source/verify.h"
 #include "source/volstate.h"
 #include "source/volume.h"

@@ -16,7 +16,7 @@
 #include <linux/blkpg.h>
 #include <linux/loop.h>
 
-#include "source/blkdev_sysfs.h"
+#include "device/blkdev_sysfs.h"
 #include "tap.h"
 
 #define MIB ((uint64_t)1 << 20)

@@ -6,7 +6,7 @@
 #include <dirent.h>
 
 #include "scratch_loop.h"
-#include "source/blkdev.h"
+#include "device/blkdev.h"
 #include "source/reader.h"
 
 static void open_ok(const char *path, struct blkdev *dev)

@@ -4,7 +4,7 @@
  * devices, file systems, swap, overlays.
  */
 #include "scratch_loop.h"
-#include "source/blkdev.h"
+#include "device/blkdev.h"
 
 static void make_ext4(const char *path)
 {

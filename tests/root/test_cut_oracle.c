@@ -13,9 +13,9 @@
 #include "causal.h"
 #include "loopdev.h"
 #include "private_bpffs.h"
-#include "source/blkdev.h"
+#include "device/blkdev.h"
 #include "source/cut.h"
-#include "source/tracker_host.h"
+#include "tracker/tracker_host.h"
 #include "wire/unit.h"
 
 #define SIZE_BYTES (64ULL << 20)

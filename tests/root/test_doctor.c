@@ -5,7 +5,7 @@
 #include "base/uuid.h"
 #include "scratch_loop.h"
 #include "source/doctor.h"
-#include "source/tracker_host.h"
+#include "tracker/tracker_host.h"
 
 static struct doctor_report report;
 

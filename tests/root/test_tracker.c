@@ -14,8 +14,8 @@
 #include "base/bitmap.h"
 #include "loopdev.h"
 #include "private_bpffs.h"
-#include "source/blkdev.h"
-#include "source/tracker_host.h"
+#include "device/blkdev.h"
+#include "tracker/tracker_host.h"
 
 #define MIB (1ULL << 20)
 

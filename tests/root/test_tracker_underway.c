@@ -21,8 +21,8 @@
 #include "base/clock.h"
 #include "loopdev.h"
 #include "private_bpffs.h"
-#include "source/blkdev.h"
-#include "source/tracker_host.h"
+#include "device/blkdev.h"
+#include "tracker/tracker_host.h"
 
 #define SIZE_BYTES (16ULL << 20)
 #define BLOCK 7U

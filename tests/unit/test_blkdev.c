@@ -7,7 +7,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/checked.h"
-#include "source/blkdev_sysfs.h"
+#include "device/blkdev_sysfs.h"
 #include "tap.h"
 
 /* A machine in a directory, gone at the end. */

@@ -12,7 +12,7 @@
 #include "base/rnd.h"
 #include "source/cut.h"
 #include "source/reader_mem.h"
-#include "source/tracker_mem.h"
+#include "tracker/tracker_mem.h"
 #include "wire/unit.h"
 
 #define BLOCK 4096U

@@ -25,7 +25,7 @@
 #include "source/link.h"
 #include "source/reader_mem.h"
 #include "source/ship.h"
-#include "source/tracker_mem.h"
+#include "tracker/tracker_mem.h"
 #include "source/volstate.h"
 #include "store/store.h"
 

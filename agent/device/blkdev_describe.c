@@ -18,7 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "source/blkdev_sysfs.h"
+#include "device/blkdev_sysfs.h"
 
 struct mq_scan {
 	int disk_fd;

@@ -9,7 +9,7 @@
  * The maps and links are pinned by then, so that a helper that dies takes
  * nothing along but the chance to add volumes.
  */
-#include "source/tracker_helper.h"
+#include "tracker/tracker_helper.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "source/tracker_host_internal.h"
+#include "tracker/tracker_host_internal.h"
 
 #define HELPER_FD 3
 #define MAX_FDS 2
@@ -276,6 +276,7 @@ int tracker_helper_start(int (*confine)(struct err *err), struct err *err)
 		return reply.result;
 	}
 	helper_fd = TAKE_FD(ours);
+	blkdev_set_helper(tracker_helper_open_disk);
 	return 0;
 }
 

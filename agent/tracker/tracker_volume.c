@@ -27,10 +27,10 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "source/tracker_host.h"
-#include "source/tracker_helper.h"
-#include "source/tracker_host_internal.h"
-#include "source/tracker_words.h"
+#include "tracker/tracker_host.h"
+#include "tracker/tracker_helper.h"
+#include "tracker/tracker_host_internal.h"
+#include "tracker/tracker_words.h"
 
 #define SECTOR_BYTES_SHIFT 9
 #define SELF_TEST_READS 64

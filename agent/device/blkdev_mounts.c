@@ -18,7 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "source/blkdev_sysfs.h"
+#include "device/blkdev_sysfs.h"
 
 /* A host with very many containers has some megabytes of it. */
 #define MOUNTINFO_BYTES_MAX ((size_t)64 << 20)

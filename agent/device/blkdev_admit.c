@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "source/blkdev_sysfs.h"
+#include "device/blkdev_sysfs.h"
 
 /* Everything is stored and compared in blocks of this size. */
 #define BLOCK_BYTES_MAX_LBS 4096U

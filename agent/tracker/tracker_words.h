@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SOURCE_TRACKER_WORDS_H
-#define SOURCE_TRACKER_WORDS_H
+#ifndef TRACKER_TRACKER_WORDS_H
+#define TRACKER_TRACKER_WORDS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SOURCE_TRACKER_HOST_H
-#define SOURCE_TRACKER_HOST_H
+#ifndef TRACKER_TRACKER_HOST_H
+#define TRACKER_TRACKER_HOST_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
 #include "base/uuid.h"
-#include "source/blkdev.h"
-#include "source/tracker.h"
+#include "device/blkdev.h"
+#include "tracker/tracker.h"
 
 /*
  * The tracker of a daemon: one set of BPF programs, pinned maps and links

@@ -8,7 +8,7 @@
  *
  * Any thread; no state.
  */
-#include "source/blkdev_sysfs.h"
+#include "device/blkdev_sysfs.h"
 
 #include <ctype.h>
 #include <errno.h>

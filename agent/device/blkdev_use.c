@@ -22,7 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "source/blkdev_sysfs.h"
+#include "device/blkdev_sysfs.h"
 
 struct use {
 	const struct blkdev_roots *roots;

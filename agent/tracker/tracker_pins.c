@@ -3,7 +3,7 @@
  * Pins: where the tracker's maps and links live while no daemon holds them.
  * Any thread. What is pinned survives the process and ends with the boot.
  */
-#include "source/tracker_pins.h"
+#include "tracker/tracker_pins.h"
 
 #include <dirent.h>
 #include <errno.h>

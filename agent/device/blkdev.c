@@ -14,7 +14,7 @@
  *
  * blkdev_open fills the caller's struct; afterwards any one thread may use it.
  */
-#include "source/blkdev.h"
+#include "device/blkdev.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@
 #include <linux/fs.h>
 
 #include "base/cleanup.h"
-#include "source/blkdev_sysfs.h"
+#include "device/blkdev_sysfs.h"
 
 #ifndef BLKGETDISKSEQ
 #define BLKGETDISKSEQ _IOR(0x12, 128, __u64)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SOURCE_BLKDEV_SYSFS_H
-#define SOURCE_BLKDEV_SYSFS_H
+#ifndef DEVICE_BLKDEV_SYSFS_H
+#define DEVICE_BLKDEV_SYSFS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "source/blkdev.h"
+#include "device/blkdev.h"
 
 /*
  * Inside of blkdev*: attributes of sysfs, and the description of a device
@@ -94,6 +94,13 @@ int blkdev_table_partuuid(int disk_fd, uint64_t partno, char *out, size_t cap);
  */
 int blkdev_open_node(const struct blkdev_roots *roots, struct devno no,
 		     const char *name, int flags);
+/*
+ * Who opens a disk without a node for a process that may not make one: set
+ * before any thread is started; NULL: nobody. The result is a descriptor or a
+ * negative errno.
+ */
+typedef int (*blkdev_open_fn)(struct devno no, const char *name, int flags);
+void blkdev_set_helper(blkdev_open_fn open_disk);
 
 /* One line of mountinfo; strings live until the callback returns. */
 struct mount_entry {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SOURCE_BLKDEV_H
-#define SOURCE_BLKDEV_H
+#ifndef DEVICE_BLKDEV_H
+#define DEVICE_BLKDEV_H
 
 #include <stdbool.h>
 #include <stdint.h>

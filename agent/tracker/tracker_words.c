@@ -16,7 +16,7 @@
  *
  * One thread per volume calls this; the words are shared with the marker.
  */
-#include "source/tracker_words.h"
+#include "tracker/tracker_words.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * In-memory tracker for tests. One thread: what runs at the same moment in
  * production is interleaved here step by step, so that a seed repeats it.
  */
-#include "source/tracker_mem.h"
+#include "tracker/tracker_mem.h"
 
 #include <errno.h>
 #include <stdlib.h>

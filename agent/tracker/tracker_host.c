@@ -15,7 +15,7 @@
  *
  * Any thread, under the host's lock. Pins survive the process, not the boot.
  */
-#include "source/tracker_host.h"
+#include "tracker/tracker_host.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -29,9 +29,9 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "source/tracker_helper.h"
-#include "source/tracker_host_internal.h"
-#include "source/tracker_pins.h"
+#include "tracker/tracker_helper.h"
+#include "tracker/tracker_host_internal.h"
+#include "tracker/tracker_pins.h"
 
 #include "tracker.skel.h"
 

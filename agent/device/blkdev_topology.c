@@ -24,7 +24,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "source/blkdev_sysfs.h"
+#include "device/blkdev_sysfs.h"
 
 #define WALK_DEPTH_MAX 16U
 #define WALK_SEEN_MAX 256U

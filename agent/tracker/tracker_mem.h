@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SOURCE_TRACKER_MEM_H
-#define SOURCE_TRACKER_MEM_H
+#ifndef TRACKER_TRACKER_MEM_H
+#define TRACKER_TRACKER_MEM_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "source/tracker.h"
-#include "source/tracker_words.h"
+#include "tracker/tracker.h"
+#include "tracker/tracker_words.h"
 
 /*
  * The tracker in memory, for tests: the collector is the real one, the marking

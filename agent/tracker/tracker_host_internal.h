@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SOURCE_TRACKER_HOST_INTERNAL_H
-#define SOURCE_TRACKER_HOST_INTERNAL_H
+#ifndef TRACKER_TRACKER_HOST_INTERNAL_H
+#define TRACKER_TRACKER_HOST_INTERNAL_H
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "base/uuid.h"
-#include "source/tracker_pins.h"
+#include "tracker/tracker_pins.h"
 
 #include "tracker_abi.h"
 

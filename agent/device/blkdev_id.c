@@ -26,7 +26,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "source/blkdev_sysfs.h"
+#include "device/blkdev_sysfs.h"
 
 /*
  * Made printable in the way udev does it, so that the same serial number is

@@ -9,8 +9,8 @@
 #include <bpf/bpf.h>
 
 #include "base/checked.h"
-#include "source/tracker_helper.h"
-#include "source/tracker_host_internal.h"
+#include "tracker/tracker_helper.h"
+#include "tracker/tracker_host_internal.h"
 
 static int open_pin(struct tracker_host *h, const char *name, int *fd,
 		    struct err *err)

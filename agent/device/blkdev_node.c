@@ -20,8 +20,15 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "source/blkdev_sysfs.h"
-#include "source/tracker_helper.h"
+#include "device/blkdev_sysfs.h"
+
+/* Set once, before there are threads. */
+static blkdev_open_fn open_for_us;
+
+void blkdev_set_helper(blkdev_open_fn open_disk)
+{
+	open_for_us = open_disk;
+}
 
 static int open_checked(const char *path, struct devno no, int flags)
 {
@@ -98,7 +105,7 @@ int blkdev_open_node(const struct blkdev_roots *roots, struct devno no,
 		    fd != -EPERM)
 			return fd;
 	}
-	if (fd == -EPERM && tracker_helper_is_there())
-		return tracker_helper_open_disk(no, name, flags);
+	if (fd == -EPERM && open_for_us)
+		return open_for_us(no, name, flags);
 	return fd;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef SOURCE_TRACKER_HELPER_H
-#define SOURCE_TRACKER_HELPER_H
+#ifndef TRACKER_TRACKER_HELPER_H
+#define TRACKER_TRACKER_HELPER_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
-#include "source/blkdev_sysfs.h"
-#include "source/tracker_host.h"
+#include "device/blkdev_sysfs.h"
+#include "tracker/tracker_host.h"
 
 /*
  * The part of a source that needs capabilities, as a process of its own: it
