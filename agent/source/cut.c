@@ -425,6 +425,13 @@ int cut_round(struct cut *c, struct cut_round *out, struct err *err)
 	return 0;
 }
 
+int cut_collect(struct cut *c, struct err *err)
+{
+	struct cut_round unused = { 0 };
+
+	return collect(c, &unused, err);
+}
+
 void cut_committed(struct cut *c)
 {
 	uint64_t w = 0;

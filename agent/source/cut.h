@@ -80,6 +80,11 @@ void cut_committed(struct cut *c);
 void cut_acked(struct cut *c);
 /* Nothing staged or outstanding can be relied upon any more. */
 void cut_session_lost(struct cut *c);
+/*
+ * What a round begins with, alone: what was written becomes pending, and is
+ * counted. For when there is nobody to read for.
+ */
+int cut_collect(struct cut *c, struct err *err);
 
 bool cut_has_outstanding(const struct cut *c);
 uint64_t cut_pending_blocks(const struct cut *c);	/* not acknowledged */

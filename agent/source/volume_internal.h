@@ -126,6 +126,7 @@ struct volume {
 	bool settled;			/* no write from before the tracking is
 					 * under way any more */
 	uint64_t next_cut_ns, next_dial_ns, next_device_ns, dial_backoff_ns;
+	uint64_t next_collect_ns;	/* while there is no session */
 	uint64_t opened_ns;		/* the session */
 	bool session_told;		/* that it began, and not that it ended */
 	struct tracker_losses losses;	/* as the tracker said last */

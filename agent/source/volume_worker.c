@@ -30,6 +30,7 @@
 #define DEVICE_RETRY_NS NSEC_PER_SEC
 #define ERROR_RETRY_NS NSEC_PER_SEC
 #define IDLE_MS 500
+#define COLLECT_NS NSEC_PER_SEC
 #define ACK_WAIT_NS (60 * NSEC_PER_SEC)
 /* From this many blocks on, asking the replica costs less than shipping. */
 #define COMPARE_BLOCKS 256U
@@ -515,6 +516,21 @@ static bool order_step(struct volume *v)
 	return false;
 }
 
+/* With no session nothing is read; how much waits is seen all the same. */
+static void collect_step(struct volume *v)
+{
+	struct err err = ERR_INIT;
+
+	if (!v->cut || v->link || now_ns(v) < v->next_collect_ns)
+		return;
+	v->next_collect_ns = now_ns(v) + COLLECT_NS;
+	if (!cut_collect(v->cut, &err))
+		return;
+	err_done(&err, "the device is opened again");
+	log_failure(LOG_LEVEL_ERR, &err);
+	volume_device_drop(v, false);
+}
+
 static void idle_step(struct volume *v)
 {
 	struct err err = ERR_INIT;
@@ -549,6 +565,7 @@ void *volume_worker(void *arg)
 		/* Tracking goes on also while shipping is paused. */
 		bool device = device_step(v);
 
+		collect_step(v);
 		if (!order_step(v))
 			continue;
 		if (device && v->cut && session_step(v))

@@ -221,6 +221,12 @@ injected_at_least()
 	rig_umount "$RIG/source-state"
 }
 
+at_least_dirty()
+{
+	[ "$(volume_field vol dirty_bytes)" -ge "$1" ] &&
+		[ "$(volume_field vol backlog_bytes)" -ge "$1" ]
+}
+
 @test "pause stops shipping and not tracking, and survives a restart" {
 	local before
 
@@ -231,6 +237,9 @@ injected_at_least()
 	"$TOOLS/blocks" scatter "${LOOP[vol]}" 0 $size 2 50
 	fails 1 ctl sync vol --timeout 700ms --progress=json
 	[[ $output == *'"phase":"ship"'*resume* ]]
+	# What waits is counted meanwhile.
+	"$TOOLS/blocks" scatter "${LOOP[vol]}" 0 $size 4 200
+	wait_for 10 at_least_dirty $((200 * 4096))
 	daemon_stop source
 	"$TOOLS/blocks" scatter "${LOOP[vol]}" 0 $size 3 50
 	daemon_start source

@@ -261,6 +261,11 @@ static bool cut_once(struct sim *s, bool *legal)
 	int i;
 
 	for (i = 0; i < 30; i++) {
+		/* Nobody to read for, for a while. */
+		while (chance(8)) {
+			ASSERT_OK(cut_collect(s->cut, &err));
+			world_moves();
+		}
 		ASSERT_OK(cut_round(s->cut, &round, &err));
 		if (!round.converged)
 			continue;
