@@ -143,6 +143,8 @@ void *realloc(void *p, size_t n)
 SITE(int, posix_memalign, (void **p, size_t align, size_t n), (p, align, n),
      ENOMEM)
 
+SITE(void *, aligned_alloc, (size_t align, size_t n), (align, n), NULL)
+
 static char *site_strdup(const char *s)
 {
 	size_t n = strlen(s) + 1;

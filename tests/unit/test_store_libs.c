@@ -107,7 +107,7 @@ static int stage(struct lab *b)
 /* As a source does: by what the replica says that it holds. */
 static int stage_what_differs(struct lab *b)
 {
-	static struct fp fps[WIDE_BLOCKS], want;
+	static struct fp fps[BLOCKS], want;
 	uint64_t i;
 	int r;
 
@@ -116,9 +116,6 @@ static int stage_what_differs(struct lab *b)
 	if (r == 0)
 		r = begin(b);
 	for (i = 0; r == 0 && i < b->now.n_blocks; i++) {
-		/* Many, and nobody looks whether they came. */
-		if (b->now.n_blocks == WIDE_BLOCKS && !b->now.versions[i])
-			continue;
 		want = lab_fp(b, i, b->now.versions[i]);
 		if (!fp_equal(&fps[i], &want))
 			lab_again(b, i, 1);
@@ -460,7 +457,7 @@ static int wide_point_step(struct life *l, uint64_t seq)
 	if (r < 0 || b->seq >= seq)
 		return r;
 	r = begin(b);
-	for (i = 0; r == 0 && i < WIDE_BLOCKS; i += seq == 1 ? 2 : 900) {
+	for (i = 0; r == 0 && i < WIDE_BLOCKS; i += seq == 2 ? 900 : 2) {
 		lab_again(b, i, 1);
 		if (b->units.len > 30000)
 			r = stage(b);
@@ -470,6 +467,15 @@ static int wide_point_step(struct life *l, uint64_t seq)
 	return r == 0 ? PRODUCT(lab_commit(b, NULL, &err)) : r;
 }
 
+static int fps_step(struct life *l, uint64_t first)
+{
+	struct fp fps[16];
+	int r = be_open(l, false);
+
+	return r == 0 ? PRODUCT(store_writer_fps(l->lab.writer, first, 16, fps,
+						 &err)) : r;
+}
+
 static void a_wide_part(void *arg)
 {
 	struct life l;
@@ -477,16 +483,19 @@ static void a_wide_part(void *arg)
 
 	(void)arg;
 	life_init(&l, WIDE_BLOCKS, 0);
-	for (seq = 1; seq <= 2; seq++) {
+	for (seq = 1; seq <= 3; seq++) {
 		for (i = 0; i < WIDE_BLOCKS; i += 900)
 			l.lab.now.versions[i] = l.lab.next_version++;
 		l.points[seq] = lab_image_copy(&l.lab.now);
+		/* A writer that was asked keeps an index, which follows. */
+		if (seq == 3)
+			until_done(&l, fps_step, 0);
 		until_done(&l, wide_point_step, seq);
 	}
 	until_done(&l, wide_read_step, 1);
-	until_done(&l, stage_step, 0);
+	until_done(&l, fps_step, 1000);
 	lab_close(&l.lab);
-	until_done(&l, wide_read_step, 2);
+	until_done(&l, wide_read_step, 3);
 	life_free(&l);
 }
 
