@@ -268,7 +268,9 @@ static int on_directory(void *arg, const char *name)
 	if (load_volume(n->s, &row, n->err) < 0)
 		return n->err->num ? n->err->num : -EIO;
 	v = n->s->volumes[n->s->n_volumes - 1];
-	if (!v->row.id) {
+	/* One that cannot be read now stays, without a name: nobody may begin
+	 * it anew where its points lie. */
+	if (!v->row.id && (!v->broken || v->why.num == -EBADMSG)) {
 		log_warn("%s: volumes/%s holds no segment of this store: left "
 			 "alone", n->s->path, name);
 		n->s->n_volumes--;

@@ -58,7 +58,9 @@ int store_volumes(struct store *s,
 		if (removed)
 			continue;
 		get_info(v, &info);
-		r = cb(arg, &info);
+		/* Not yet read: see on_directory in store.c. */
+		if (info.name[0])
+			r = cb(arg, &info);
 	}
 	return r;
 }

@@ -142,7 +142,7 @@ static int get_volume(struct store *s, const struct store_volume_spec *spec,
 	if (!v)
 		return add_volume(s, spec, out, err);
 	*out = v;
-	return strcmp(v->row.name, spec->name) ?
+	return v->row.id && strcmp(v->row.name, spec->name) ?
 		       rename_volume(v, spec->name, err) : 0;
 }
 
@@ -212,14 +212,17 @@ static int prepare(struct volume *v, const struct store_volume_spec *spec,
 		r = volume_list_again(v, err);
 	if (r < 0)
 		return r;
-	if (spec->epoch < v->row.epoch) {
-		volume_object(v, object);
+	volume_object(v, object);
+	if (!v->row.id)
+		return err_set(err, -EIO, "volume-damaged", object,
+			       "open for writing: its directory is there, and "
+			       "no segment in it can be read");
+	if (spec->epoch < v->row.epoch)
 		return err_set(err, -ESTALE, "old-epoch", object,
 			       "open for writing: epoch=%llu: epoch %llu has "
 			       "begun",
 			       (unsigned long long)spec->epoch,
 			       (unsigned long long)v->row.epoch);
-	}
 	if (spec->epoch > v->row.epoch)
 		return raise_epoch(v, spec->epoch, err);
 	return 0;
