@@ -314,10 +314,12 @@ static void end_store(struct lab *l, struct simfs *fs, enum cut_death how)
 {
 	bool dead = fs->dead;
 
-	/* A process that is killed closes nothing. */
+	/* A process that is killed closes nothing; the next one finds the
+	 * system alive. One that closes may meet its end in that. */
 	fs->dead |= how != CUT_CLOSE;
 	lab_close(l);
-	fs->dead = dead;
+	if (how != CUT_CLOSE)
+		fs->dead = dead;
 }
 
 void cut_close(struct cutlab *c, enum cut_death how)
