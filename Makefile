@@ -268,12 +268,15 @@ check-unit: $(UNIT_TESTS)
 check-layers:
 	$(Q)tests/layers/check-layers
 
-# Children that end without ceremony write down what they reached, too.
 COVERAGE_DIR := $(BUILD)/coverage
 coverage: deps
-	+$(Q)$(MAKE) $(PARALLEL) BUILD=$(COVERAGE_DIR) LDFLAGS=--coverage \
+	@mkdir -p $(COVERAGE_DIR)
+	$(Q)$(CC) -c -o $(COVERAGE_DIR)/gcov_exit.o tests/coverage/gcov_exit.c
+	+$(Q)$(MAKE) $(PARALLEL) BUILD=$(COVERAGE_DIR) \
 		CFLAGS='-O0 -g -U_FORTIFY_SOURCE --coverage \
-		-fprofile-update=atomic -D_exit=exit' unit-tests fuzz-targets
+		-fprofile-update=atomic' LDFLAGS='--coverage \
+		-Wl$(comma)--wrap=_exit $(abspath $(COVERAGE_DIR))/gcov_exit.o' \
+		unit-tests fuzz-targets
 	$(Q)BUILD=$(COVERAGE_DIR) tests/coverage/run
 
 SHELL_FILES = $(shell find .ci tests vmtest docs -type f 2>/dev/null | \
