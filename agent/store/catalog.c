@@ -51,6 +51,15 @@ static const char schema[] =
 	"data_segment BLOB, lo INTEGER, hi INTEGER, blocks INTEGER, "
 	"staged INTEGER, entries INTEGER, sum INTEGER, PRIMARY KEY(volume, ord, n)) WITHOUT ROWID;";
 
+/* Came later: a catalog without it is as good, and gets it when opened. */
+static const char damage_table[] =
+	"CREATE TABLE IF NOT EXISTS damage(volume BLOB, segment BLOB, "
+	"off INTEGER, kind INTEGER, first INTEGER, ord INTEGER, part INTEGER, "
+	"seal INTEGER, bytes INTEGER, end_ord INTEGER, count INTEGER, "
+	"found INTEGER, sum INTEGER, "
+	"PRIMARY KEY(volume, segment, off, kind, first, ord, part)) "
+	"WITHOUT ROWID;";
+
 static int sql_failed(struct catalog *c, int result, const char *what,
 		      struct err *err)
 {
@@ -106,10 +115,12 @@ static int set_up(struct catalog *c, struct err *err)
 			       "open: version %d: this program knows %d",
 			       version, CATALOG_VERSION);
 	if (version)
-		return 0;
+		return run_text(c, damage_table, err);
 	r = run_text(c, "BEGIN IMMEDIATE", err);
 	if (r == 0)
 		r = run_text(c, schema, err);
+	if (r == 0)
+		r = run_text(c, damage_table, err);
 	if (r < 0)
 		return r;
 	(void)snprintf(text, sizeof(text),
@@ -409,6 +420,11 @@ static int remove_rows(struct catalog *c, int64_t volume, struct err *err)
 
 	if (r == 0)
 		r = forget_rows(c, volume, err);
+	if (r == 0) {
+		bind_start(c, CAT_FORGET_DAMAGE, &b);
+		bind_u64(&b, (uint64_t)volume);
+		r = bind_run(c, &b, "forget damage", err);
+	}
 	if (r == 0) {
 		bind_start(c, CAT_VOLUME_DROP, &b);
 		bind_u64(&b, (uint64_t)volume);

@@ -162,6 +162,31 @@ struct cat_parts {
 /* Parts of points [from, to], oldest first; the caller frees v. */
 int catalog_parts(struct catalog *c, int64_t volume, uint64_t from,
 		  uint64_t to, struct cat_parts *out, struct err *err);
+/* All that is listed of one segment; the caller frees v. Reads every row. */
+struct cat_points {
+	struct cat_point *v;
+	size_t n;
+};
+int catalog_segment_points(struct catalog *c, int64_t volume,
+			   const struct uuid *segment, struct cat_points *out,
+			   struct err *err);
+/* Parts that lie in it or whose units do. */
+int catalog_segment_parts(struct catalog *c, int64_t volume,
+			  const struct uuid *segment, struct cat_parts *out,
+			  struct err *err);
+
+/* ---- known damage ---- */
+
+struct damage;
+/* The caller frees *out. */
+int catalog_damages(struct catalog *c, const struct uuid *volume,
+		    struct damage **out, size_t *n, struct err *err);
+/* Durable when it returns 0. */
+int catalog_damage_put(struct catalog *c, const struct uuid *volume,
+		       const struct damage *d, size_t n, struct err *err);
+int catalog_damage_drop(struct catalog *c, const struct uuid *volume,
+			const struct damage *d, struct err *err);
+
 /*
  * First point whose footer, or one of whose parts or their units, lies in the
  * segment at or beyond size. 1: none.

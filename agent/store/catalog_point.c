@@ -18,8 +18,8 @@
 
 #define POINTS_PER_PAGE 256U
 
-static int get_point(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
-		     struct cat_point *p, struct err *err)
+int catalog_get_point(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
+		      struct cat_point *p, struct err *err)
 {
 	struct point_info *i = &p->info;
 	struct rower r;
@@ -192,7 +192,7 @@ static int one_point(struct catalog *c, struct binder *b, int64_t volume,
 
 	memset(out, 0, sizeof(*out));
 	if (r == 0)
-		r = get_point(c, b->stmt, volume, out, err);
+		r = catalog_get_point(c, b->stmt, volume, out, err);
 	bind_end(b);
 	return r;
 }
@@ -288,7 +288,7 @@ static int fetch_page(struct catalog *c, int64_t volume, bool backwards,
 	bind_u64(&b, after);
 	bind_u64(&b, POINTS_PER_PAGE);
 	while ((r = bind_step(c, &b, "read points", err)) == 0) {
-		r = get_point(c, b.stmt, volume, &page[*n], err);
+		r = catalog_get_point(c, b.stmt, volume, &page[*n], err);
 		if (r < 0)
 			break;
 		(*n)++;
@@ -357,8 +357,8 @@ int catalog_points(struct catalog *c, int64_t volume, bool backwards,
 	return 0;
 }
 
-static int get_part(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
-		    struct cat_part *p, struct err *err)
+int catalog_get_part(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
+		     struct cat_part *p, struct err *err)
 {
 	struct part_ref *ref = &p->ref;
 	struct rower r;
@@ -405,7 +405,7 @@ int catalog_parts(struct catalog *c, int64_t volume, uint64_t from,
 			}
 			out->v = p;
 		}
-		r = get_part(c, b.stmt, volume, &out->v[out->n++], err);
+		r = catalog_get_part(c, b.stmt, volume, &out->v[out->n++], err);
 		if (r < 0)
 			break;
 	}

@@ -180,6 +180,11 @@ void row_known(struct rower *r, uint64_t v)
 	cover(r->bytes, sizeof(r->bytes), &r->n, le, sizeof(le));
 }
 
+void row_known_blob(struct rower *r, const void *p, size_t n)
+{
+	cover(r->bytes, sizeof(r->bytes), &r->n, p, n);
+}
+
 uint64_t row_u64(struct rower *r)
 {
 	uint64_t v;

@@ -68,6 +68,21 @@
 		  "AND off+bytes>?3 UNION ALL SELECT ord FROM parts "         \
 		  "WHERE volume=?1 AND ((segment=?2 AND off+bytes>?3) "       \
 		  "OR (data_segment=?2 AND segment<>?2)))")                          \
+	X(SEGMENT_POINTS, CATALOG_POINT_COLUMNS "AND segment=? ORDER BY ord") \
+	X(SEGMENT_PARTS, "SELECT ord,n,segment,off,bytes,hash,data_segment,"  \
+			 "lo,hi,blocks,staged,entries,sum FROM parts WHERE "  \
+			 "volume=?1 AND (segment=?2 OR data_segment=?2) "     \
+			 "ORDER BY ord,n")                                    \
+	X(DAMAGES, "SELECT segment,off,kind,first,ord,part,seal,bytes,"       \
+		   "end_ord,count,found,sum FROM damage WHERE volume=? "      \
+		   "ORDER BY ord,part,off")                                   \
+	X(DAMAGE_PUT, "INSERT OR REPLACE INTO damage(volume,segment,off,"     \
+		      "kind,first,ord,part,seal,bytes,end_ord,count,found,"   \
+		      "sum) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)")               \
+	X(DAMAGE_DROP, "DELETE FROM damage WHERE volume=? AND segment=? AND " \
+		       "off=? AND kind=? AND first=? AND ord=? AND part=?")   \
+	X(FORGET_DAMAGE, "DELETE FROM damage WHERE volume="                   \
+			 "(SELECT uuid FROM volumes WHERE id=?)")             \
 	X(BEGIN, "BEGIN IMMEDIATE")                                           \
 	X(COMMIT, "COMMIT")                                                   \
 	X(ROLLBACK, "ROLLBACK")
@@ -130,6 +145,7 @@ struct rower {
 void row_start(struct rower *r, sqlite3_stmt *stmt);
 /* What the hash covers although it is no column of the answer. */
 void row_known(struct rower *r, uint64_t v);
+void row_known_blob(struct rower *r, const void *p, size_t n);
 uint64_t row_u64(struct rower *r);
 void row_blob(struct rower *r, void *out, size_t n);
 void row_text(struct rower *r, char *out, size_t cap);
@@ -146,6 +162,13 @@ int catalog_is_damaged(const struct catalog *c, const char *what,
 #define CAT_TABLE_EPOCHS 3U
 #define CAT_TABLE_POINTS 4U
 #define CAT_TABLE_PARTS 5U
+#define CAT_TABLE_DAMAGE 6U
+
+/* A row of points, of parts: columns as the statements have them. */
+int catalog_get_point(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
+		      struct cat_point *p, struct err *err);
+int catalog_get_part(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
+		     struct cat_part *p, struct err *err);
 
 /* Write statements without a transaction of their own. */
 int catalog_write_segment(struct catalog *c, int64_t volume,

@@ -204,6 +204,8 @@ int store_writer_commit(struct store_writer *w, const struct point_meta *meta,
 	open_point_clear(&v->op);
 	stage_forget_deltas(&v->op.cur);
 	v->n_deltas = 0;
+	if (v->damages.n)
+		damage_follow(v);
 	volume_point_info(v, &p, out);
 	return 0;
 }

@@ -24,6 +24,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "store/lineage.h"
+#include "store/probe.h"
 #include "store/segscan.h"
 #include "store/storevol.h"
 
@@ -38,6 +39,11 @@ struct recovery {
 	struct found *v_found;		/* sorted by number when complete */
 	size_t n;
 	uint64_t whole_from;		/* number: units before are not read */
+	struct lost {
+		struct uuid segment;
+		uint64_t size;		/* it has only these bytes */
+	} *lost;
+	size_t n_lost;
 	char object[VOLUME_OBJECT_BYTES];
 	struct err *err;
 };
@@ -252,6 +258,18 @@ static int load_points(struct recovery *rc)
 	return r;
 }
 
+static int add_lost(struct recovery *rc, const struct uuid *segment,
+		    uint64_t size)
+{
+	void *p = realloc(rc->lost, (rc->n_lost + 1) * sizeof(*rc->lost));
+
+	if (!p)
+		return -ENOMEM;
+	rc->lost = p;
+	rc->lost[rc->n_lost++] = (struct lost){ *segment, size };
+	return 0;
+}
+
 /*
  * What lay in a segment at or beyond size is gone. Points that need it are
  * damaged; an open point that does cannot become one.
@@ -279,9 +297,7 @@ static int note_damage(struct recovery *rc, const struct cat_segment *s,
 		open_point_clear(&v->op);
 		return 0;
 	}
-	if (!v->damaged_from || ord < v->damaged_from)
-		v->damaged_from = ord;
-	return 0;
+	return add_lost(rc, &s->id, size);
 }
 
 /* The units that no part lists become a tail of the open point. */
@@ -403,7 +419,7 @@ static void start_over(struct volume *v)
 	v->n_unsealed = 0;
 	v->n_deltas = 0;
 	v->has_point = false;
-	v->damaged_from = 0;
+	damages_free(&v->damages);
 	v->failed = false;
 	v->broken = true;
 	err_clear(&v->why);
@@ -479,6 +495,26 @@ static int recover(struct recovery *rc)
 	return r == 0 ? rescan(rc) : r;
 }
 
+/* Which points what was known before, and what is missing now, concern. */
+static void tell_damage(struct recovery *rc)
+{
+	struct err why = ERR_INIT;
+	size_t i;
+	int r;
+
+	damage_load(rc->v);
+	for (i = 0; i < rc->n_lost; i++) {
+		r = probe_lost(rc->v, &rc->lost[i].segment, rc->lost[i].size,
+			       &why);
+		if (r < 0) {
+			err_sys(&why, r, "volume-damaged", rc->object,
+				"find the points that a lost segment concerns");
+			log_failure(LOG_LEVEL_ERR, &why);
+		}
+		err_clear(&why);
+	}
+}
+
 int volume_recover(struct volume *v, struct err *err)
 {
 	struct err why = ERR_INIT;
@@ -489,6 +525,9 @@ int volume_recover(struct volume *v, struct err *err)
 	volume_object(v, rc.object);
 	r = recover(&rc);
 	free(rc.v_found);
+	if (v->row.id)
+		tell_damage(&rc);
+	free(rc.lost);
 	if (r < 0) {
 		err_sys(&why, r, "volume-damaged", rc.object, "recover");
 		err_copy(&v->why, &why);

@@ -43,6 +43,7 @@ void volume_free(struct volume *v)
 	stage_free(&v->op.cur);
 	free(v->op.parts);
 	free(v->unlisted.parts);
+	damages_free(&v->damages);
 	free(v->unsealed);
 	free(v->deltas);
 	buf_free(&v->out);
@@ -68,7 +69,7 @@ void volume_point_info(const struct volume *v, const struct cat_point *p,
 		       struct point_info *out)
 {
 	*out = p->info;
-	out->damaged = v->damaged_from && p->ord >= v->damaged_from;
+	out->damaged = damages_concern(&v->damages, p->ord);
 }
 
 void volume_info_get(const struct volume *v, struct volume_info *out)
@@ -87,7 +88,7 @@ void volume_info_get(const struct volume *v, struct volume_info *out)
 	if (open_point_exists(&v->op))
 		out->open_seq = v->op.seq ? v->op.seq :
 					    v->newest.info.meta.seq + 1;
-	out->damaged = v->damaged_from != 0;
+	out->damaged = v->damages.n != 0;
 }
 
 uint64_t open_point_bytes(const struct open_point *op)

@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "store/catalog.h"
+#include "store/damage.h"
 #include "store/footfmt.h"
 #include "store/index.h"
 #include "store/reserve.h"
@@ -84,7 +85,7 @@ struct volume {
 	bool failed;			/* a write failed: nothing more until */
 	struct err why;			/* the volume is recovered */
 	bool broken;			/* recovery failed: no writer at all */
-	uint64_t damaged_from;		/* ordinal; 0: no damage known */
+	struct damages damages;		/* that are known */
 	/* Under store->lock too: it is no more, and nobody finds it. */
 	bool removed;
 	unsigned int n_writers, n_views;	/* open handles */
