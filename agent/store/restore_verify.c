@@ -34,6 +34,7 @@ struct sums {
 	uint64_t pos;			/* next byte to be added */
 	uint64_t zeros;			/* leading zeros of this span, unhashed */
 	bool hashed;			/* this span has been fed to state */
+	bool unusable;			/* the library refused: no sum counts */
 	XXH3_state_t *state;
 	XXH128_hash_t sum[];		/* {0, 0}: all zeros */
 };
@@ -72,12 +73,24 @@ void sums_free(struct sums *s)
 
 static const uint8_t zeros[64U << 10];
 
-static void hash_zeros(XXH3_state_t *state, uint64_t n)
+static void hash_begin(struct sums *s)
+{
+	if (XXH3_128bits_reset(s->state) == XXH_ERROR)
+		s->unusable = true;
+}
+
+static void hash_more(struct sums *s, const uint8_t *p, size_t n)
+{
+	if (s->unusable || XXH3_128bits_update(s->state, p, n) == XXH_ERROR)
+		s->unusable = true;
+}
+
+static void hash_zeros(struct sums *s, uint64_t n)
 {
 	while (n) {
 		size_t k = (size_t)MIN(n, (uint64_t)sizeof(zeros));
 
-		XXH3_128bits_update(state, zeros, k);
+		hash_more(s, zeros, k);
 		n -= k;
 	}
 }
@@ -94,10 +107,12 @@ static uint64_t span_index(const struct sums *s, uint64_t off)
 }
 
 /* {0, 0} is taken by zeros; a sum that happens to be it moves aside. */
-static XXH128_hash_t digest(XXH3_state_t *state)
+static XXH128_hash_t digest(const struct sums *s)
 {
-	XXH128_hash_t h = XXH3_128bits_digest(state);
+	XXH128_hash_t h = { 0 };
 
+	if (!s->unusable)
+		h = XXH3_128bits_digest(s->state);
 	if (!h.low64 && !h.high64)
 		h.low64 = 1;
 	return h;
@@ -106,7 +121,7 @@ static XXH128_hash_t digest(XXH3_state_t *state)
 static void span_finish(struct sums *s, uint64_t index)
 {
 	if (s->hashed)
-		s->sum[index] = digest(s->state);
+		s->sum[index] = digest(s);
 	s->zeros = 0;
 	s->hashed = false;
 }
@@ -124,14 +139,14 @@ void sums_add(struct sums *s, const uint8_t *p, uint64_t n)
 			s->zeros += k;
 		} else {
 			if (!s->hashed) {
-				XXH3_128bits_reset(s->state);
-				hash_zeros(s->state, s->zeros);
+				hash_begin(s);
+				hash_zeros(s, s->zeros);
 				s->hashed = true;
 			}
 			if (p)
-				XXH3_128bits_update(s->state, p, (size_t)k);
+				hash_more(s, p, (size_t)k);
 			else
-				hash_zeros(s->state, k);
+				hash_zeros(s, k);
 		}
 		s->pos += k;
 		n -= k;
@@ -282,13 +297,20 @@ static int verify_zeros(struct readback *rb, uint64_t off, uint64_t end,
 	return 0;
 }
 
-static int verify_sum(struct readback *rb, XXH3_state_t *state,
-		      XXH128_hash_t sum, uint64_t off, uint64_t end,
-		      struct err *err)
+static int tell_unusable(const struct verify_target *t, struct err *err)
 {
+	return err_set(err, -EIO, "verify-failed", t->name,
+		       "verify: no checksums could be taken; the target is "
+		       "written but not verified");
+}
+
+static int verify_sum(struct readback *rb, struct sums *s, uint64_t off,
+		      uint64_t end, struct err *err)
+{
+	XXH128_hash_t sum = s->sum[span_index(s, off)];
 	uint64_t start = off;
 
-	XXH3_128bits_reset(state);
+	hash_begin(s);
 	while (off < end) {
 		size_t n = piece_bytes(off, end);
 		const uint8_t *p;
@@ -297,10 +319,12 @@ static int verify_sum(struct readback *rb, XXH3_state_t *state,
 		r = readback_read(rb, off, n, &p);
 		if (r < 0)
 			return tell_read(rb->t, r, off, err);
-		XXH3_128bits_update(state, p, n);
+		hash_more(s, p, n);
 		off += n;
 	}
-	if (!XXH128_isEqual(digest(state), sum))
+	if (s->unusable)
+		return tell_unusable(rb->t, err);
+	if (!XXH128_isEqual(digest(s), sum))
 		return tell_mismatch(rb->t, start, end - start, err);
 	return 0;
 }
@@ -312,7 +336,7 @@ static int verify_span(struct sums *s, struct readback *rb, uint64_t off,
 
 	if (!sum.low64 && !sum.high64)
 		return verify_zeros(rb, off, end, err);
-	return verify_sum(rb, s->state, sum, off, end, err);
+	return verify_sum(rb, s, off, end, err);
 }
 
 int sums_verify(struct sums *s, const struct verify_target *t,
@@ -327,6 +351,8 @@ int sums_verify(struct sums *s, const struct verify_target *t,
 			       "verify: only %" PRIu64 " of %" PRIu64
 			       " bytes were restored", s->pos - s->from,
 			       s->to - s->from);
+	if (s->unusable)
+		return tell_unusable(t, err);
 	r = readback_open(&rb, t);
 	if (r < 0)
 		err_sys(err, r, "no-memory", t->name, "verify");
