@@ -27,6 +27,7 @@ struct causal_writers {
 	struct causal_layout layout;
 	int fd;
 	atomic_bool stop;
+	atomic_uint pause_us;
 	struct chain_writer w[];
 };
 
@@ -54,6 +55,7 @@ static void *write_chain(void *arg)
 	struct chain_writer *w = arg;
 	const struct causal_layout *l = &w->all->layout;
 	uint8_t *buf = NULL;
+	unsigned int pause_us;
 	uint64_t n;
 	uint32_t s;
 
@@ -74,8 +76,9 @@ static void *write_chain(void *arg)
 			if (r != (ssize_t)l->slot_bytes)
 				w->error = r < 0 ? -errno : -EIO;
 			w->writes++;
-			if (l->pause_us)
-				(void)usleep(l->pause_us);
+			pause_us = atomic_load(&w->all->pause_us);
+			if (pause_us)
+				(void)usleep(pause_us);
 		}
 	}
 	w->first = n;
@@ -93,6 +96,7 @@ struct causal_writers *causal_start(const char *device,
 	if (!w)
 		return NULL;
 	w->layout = *l;
+	w->pause_us = l->pause_us;
 	w->fd = open(device, O_RDWR | O_DIRECT | O_CLOEXEC);
 	if (w->fd < 0) {
 		free(w);
@@ -107,6 +111,11 @@ struct causal_writers *causal_start(const char *device,
 			abort();
 	}
 	return w;
+}
+
+void causal_pace(struct causal_writers *w, uint32_t pause_us)
+{
+	atomic_store(&w->pause_us, pause_us);
 }
 
 int64_t causal_writes(struct causal_writers *w)

@@ -34,6 +34,8 @@ uint64_t causal_slot_off(const struct causal_layout *l, uint32_t chain,
 struct causal_writers;
 struct causal_writers *causal_start(const char *device,
 				    const struct causal_layout *l);
+/* Another pause after each write, from now on. */
+void causal_pace(struct causal_writers *w, uint32_t pause_us);
 /* Writes made so far. */
 int64_t causal_writes(struct causal_writers *w);
 /* Joins; the number of writes made; negative errno when one failed. Puts into
