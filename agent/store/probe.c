@@ -18,6 +18,7 @@
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "wire/seal.h"
 
 #define FOUND_PER_PART 256U
 
@@ -158,13 +159,29 @@ static bool join(struct probe *p, size_t before, const struct damage *d)
 	return true;
 }
 
-/* Entries of a part are sorted by block. bad: known to be, not looked at. */
-static int look_at_entry(struct probe *p, const struct cat_part *pt,
-			 const struct ent *e, uint32_t delta_index, bool bad)
+/*
+ * The seal of the unit in p->scratch. 0; -EBADMSG; a key that does not fit
+ * says nothing about the unit, and is remembered.
+ */
+static int look_at_seal(struct probe *p, const struct delta *d)
 {
-	const struct damage d = {
+	struct unit_view u;
+	int r = opener_open(p->opener, d, p->scratch.data, p->scratch.len, &u,
+			    p->plain, UNIT_MAX_PLAIN_BYTES);
+
+	if (r != -ENOKEY)
+		return r;
+	p->misfits++;
+	p->lacks = opener_lacks(p->opener);
+	return 0;
+}
+
+/* Entries of a part are sorted by block. */
+static int look_at_entry(struct probe *p, const struct cat_part *pt,
+			 const struct ent *e, const struct seg_delta *delta)
+{
+	struct damage d = {
 		.kind = DAMAGE_UNIT,
-		.seal = bad,
 		.segment = p->segment,
 		.off = e->unit_off,
 		.bytes = e->unit_bytes,
@@ -173,15 +190,21 @@ static int look_at_entry(struct probe *p, const struct cat_part *pt,
 		.first = e->first,
 		.count = e->count,
 	};
-	int r = -EBADMSG;
+	int r = segreader_unit(&p->reader, &p->segment, e, delta->index,
+			       &p->scratch, NULL);
 
 	p->n_units++;
-	if (!bad)
-		r = segreader_unit(&p->reader, &p->segment, e, delta_index,
-				   &p->scratch, NULL);
-	if (r == 0 || r == -ENOMEM)
+	if (r == 0 && p->opener) {
+		r = look_at_seal(p, &delta->delta);
+		if (r < 0 && r != -EBADMSG)
+			return r;	/* a failure of ours */
+		d.seal = r < 0;
+	}
+	if (r == -ENOMEM)
 		return r;
-	return add_found(p, &d);
+	if (r < 0)
+		r = add_found(p, &d);
+	return r == 0 && p->tick ? p->tick(p->arg, e->unit_bytes) : r;
 }
 
 /* Joins the newest found, which look_at_entry has added, to those before. */
@@ -195,7 +218,7 @@ static void join_newest(struct probe *p, size_t before)
 }
 
 static int look_at_units(struct probe *p, const struct cat_part *pt,
-			 uint64_t from, uint64_t to, bool bad)
+			 uint64_t from, uint64_t to)
 {
 	size_t i, before = p->n_found, n;
 	struct part_tables t;
@@ -213,7 +236,7 @@ static int look_at_units(struct probe *p, const struct cat_part *pt,
 		if (e->unit_off >= to || e->unit_off + e->unit_bytes <= from)
 			continue;
 		n = p->n_found;
-		r = look_at_entry(p, pt, e, t.deltas[e->delta].index, bad);
+		r = look_at_entry(p, pt, e, &t.deltas[e->delta]);
 		if (r == 0 && p->n_found > n)
 			join_newest(p, before);
 	}
@@ -221,8 +244,7 @@ static int look_at_units(struct probe *p, const struct cat_part *pt,
 	return r;
 }
 
-static int look_at_all_units(struct probe *p, uint64_t from, uint64_t to,
-			     bool bad)
+int probe_units(struct probe *p, uint64_t from, uint64_t to)
 {
 	size_t i;
 	int r = 0;
@@ -232,41 +254,7 @@ static int look_at_all_units(struct probe *p, uint64_t from, uint64_t to,
 
 		if (pt->ord <= p->max_ord &&
 		    uuid_equal(&pt->ref.data_segment, &p->segment))
-			r = look_at_units(p, pt, from, to, bad);
-	}
-	return r;
-}
-
-int probe_units(struct probe *p, uint64_t from, uint64_t to)
-{
-	return look_at_all_units(p, from, to, false);
-}
-
-int probe_bad_unit(struct probe *p, uint64_t off)
-{
-	return look_at_all_units(p, off, off + 1, true);
-}
-
-int probe_find_delta(struct probe *p, uint32_t index, struct delta *out)
-{
-	struct part_tables t;
-	size_t i;
-	uint32_t k;
-	int r = 1;
-
-	for (i = 0; r == 1 && i < p->parts.n; i++) {
-		const struct cat_part *pt = &p->parts.v[i];
-
-		if (!uuid_equal(&pt->ref.data_segment, &p->segment) ||
-		    segreader_part(&p->reader, &pt->ref, &p->scratch, &t, NULL,
-				   0, NULL) < 0)
-			continue;
-		for (k = 0; r == 1 && k < t.head.n_deltas; k++)
-			if (t.deltas[k].index == index) {
-				*out = t.deltas[k].delta;
-				r = 0;
-			}
-		part_tables_free(&t);
+			r = look_at_units(p, pt, from, to);
 	}
 	return r;
 }

@@ -22,6 +22,14 @@ struct probe {
 	struct damage *found;
 	size_t n_found, cap_found;
 	uint64_t n_units;		/* looked at */
+	/* To be set after probe_open; each may be NULL. */
+	struct opener *opener;		/* units are opened too */
+	uint8_t *plain;			/* with opener: UNIT_MAX_PLAIN_BYTES */
+	uint64_t misfits;		/* units that are not of opener's key */
+	uint32_t lacks;			/* of the last: its generation, or 0 */
+	/* After bytes were read; not 0 ends what is under way with it. */
+	int (*tick)(void *arg, uint64_t bytes);
+	void *arg;
 };
 
 /* 0, or negative errno with err told. */
@@ -31,14 +39,10 @@ void probe_close(struct probe *p);
 /* Forgets what was found. */
 void probe_reset(struct probe *p);
 
-/* Footers and parts that end after from. 0, -ENOMEM. */
+/* Footers and parts that end after from. 0, -ENOMEM, or what tick gave. */
 int probe_footers(struct probe *p, uint64_t from);
-/* Units that touch [from, to). 0, -ENOMEM. */
+/* Units that touch [from, to). 0, -ENOMEM, or what tick gave. */
 int probe_units(struct probe *p, uint64_t from, uint64_t to);
-/* The unit at off is known to be bad: whoever names it is concerned. */
-int probe_bad_unit(struct probe *p, uint64_t off);
-/* The delta by that index, from the parts: 0, 1 there is none, -ENOMEM. */
-int probe_find_delta(struct probe *p, uint32_t index, struct delta *out);
 
 /*
  * At start: a segment is gone, or shorter than it must be. What lay at or
