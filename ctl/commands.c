@@ -38,6 +38,9 @@ const struct command commands[] = {
 	{ "verify", "VOLUME",
 	  "compare the device with the replica's newest point", NULL, 1, 1,
 	  cmd_verify },
+	{ "scrub", "VOLUME [--key FILE] [--rate RATE]",
+	  "read and check everything that is stored of it", scrub_opts, 1, 1,
+	  cmd_scrub },
 	{ "restore",
 	  "VOLUME[@POINT] [--point POINT | --at TIME] --to PATH [--range "
 	  "OFF:LEN] [--in-place] [--key FILE] [--from REPLICA | --store DIR]",
@@ -57,7 +60,6 @@ const struct command commands[] = {
 	{ "key rotate", "VOLUME", "seal with a new key from now on", NULL, 1, 1,
 	  cmd_key_rotate },
 
-	LATER("scrub", "VOLUME", "read and check everything stored"),
 	LATER("prune", "VOLUME [--dry-run]", "drop points that are not kept"),
 	LATER("pin", "VOLUME POINT", "keep a point"),
 	LATER("unpin", "VOLUME POINT", "keep it no more"),

@@ -82,6 +82,7 @@ int cmd_resync(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_restore(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_events(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_why(struct ctl *ctl, void *o, char **args, int n_args);
+int cmd_scrub(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_verify(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_key_export(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_remove(struct ctl *ctl, void *o, char **args, int n_args);
@@ -90,6 +91,7 @@ int cmd_key_rotate(struct ctl *ctl, void *o, char **args, int n_args);
 
 extern const struct opt doctor_opts[], pki_init_opts[], pki_issue_opts[],
 	status_opts[], sync_opts[], points_opts[], resync_opts[],
-	restore_opts[], events_opts[], key_export_opts[], remove_opts[];
+	restore_opts[], events_opts[], key_export_opts[], remove_opts[],
+	scrub_opts[];
 
 #endif

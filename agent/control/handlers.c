@@ -249,6 +249,7 @@ const struct ctl_verb control_verbs[] = {
 	{ "resync", handle_resync, false },
 	{ "restore", handle_restore, true },
 	{ "verify", handle_verify, true },
+	{ "scrub", handle_scrub, true },
 	{ "events", handle_events, true },
 	{ "why", handle_why, true },
 	{ "key-export", handle_key_export, false },

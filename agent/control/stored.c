@@ -131,3 +131,63 @@ bool restore_was_untouched(const struct restore_result *rr,
 			return !rr->written_bytes && !rr->zero_bytes;
 	return false;
 }
+
+const char *scrub_finding_what(const struct damage *d)
+{
+	if (d->seal)
+		return "seal";
+	switch (d->kind) {
+	case DAMAGE_POINT:
+		return "point";
+	case DAMAGE_PART:
+		return "index";
+	case DAMAGE_UNIT:
+		break;
+	}
+	return "data";
+}
+
+static json_t *findings_json(const struct scrub_report *rep)
+{
+	json_t *list = json_array();
+	char segment[UUID_TEXT_SIZE];
+	size_t i;
+
+	for (i = 0; list && i < rep->n_findings && i < SCRUB_FINDINGS_MAX;
+	     i++) {
+		const struct scrub_finding *f = &rep->findings[i];
+		const struct damage *d = &f->d;
+
+		uuid_format(&d->segment, segment);
+		(void)json_array_append_new(
+			list,
+			json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "what",
+				  scrub_finding_what(d), "segment", segment,
+				  "segment_offset", (json_int_t)d->off,
+				  "segment_bytes", (json_int_t)d->bytes,
+				  "offset_bytes",
+				  (json_int_t)(d->first << US_BLOCK_SHIFT),
+				  "length_bytes",
+				  (json_int_t)(d->count << US_BLOCK_SHIFT),
+				  "first_seq", (json_int_t)f->first_seq,
+				  "last_seq", (json_int_t)f->last_seq));
+	}
+	return list;
+}
+
+json_t *scrub_report_json(const char *volume, const struct scrub_report *rep,
+			  bool with_key, uint64_t took_ns)
+{
+	return json_pack(
+		"{s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:o,s:o}", "volume",
+		volume, "with_key", with_key, "points",
+		(json_int_t)rep->points, "damaged_points",
+		(json_int_t)rep->damaged_points, "segments",
+		(json_int_t)rep->segments, "read_bytes",
+		(json_int_t)rep->read_bytes, "opened_units",
+		(json_int_t)rep->units, "unopened_units",
+		(json_int_t)rep->unopened_units, "loose_bytes",
+		(json_int_t)rep->loose_bytes, "truncated",
+		rep->n_findings > SCRUB_FINDINGS_MAX, "findings",
+		findings_json(rep), "seconds", ctl_seconds_json(took_ns));
+}

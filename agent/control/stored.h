@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "control/selector.h"
 #include "store/restore.h"
+#include "store/scrub.h"
 #include "store/store.h"
 
 /*
@@ -29,5 +30,11 @@ json_t *restore_result_json(const struct image *im,
 /* What a failed restore_run has left of its target: had it begun? */
 bool restore_was_untouched(const struct restore_result *rr,
 			   const struct err *err);
+
+/* What a scrub found, as `scrub` and `store check` tell it. */
+json_t *scrub_report_json(const char *volume, const struct scrub_report *rep,
+			  bool with_key, uint64_t took_ns);
+/* What is damaged, in a word: "point", "index", "data" or "seal". */
+const char *scrub_finding_what(const struct damage *d);
 
 #endif
