@@ -53,14 +53,14 @@ error_of() {
 	[ -z "$err" ]
 	run_ctl 0 restore --help
 	[[ $out == *--in-place* ]]
-	run_ctl 0 scrub --help
+	run_ctl 0 prune --help
 	[[ $out == *"not supported by this build yet"* ]]
 }
 
 @test "every documented verb is known: it works, or says not yet and exits 1" {
 	local verb
 
-	for verb in scrub prune pin unpin export import attach \
+	for verb in prune pin unpin export import attach \
 		detach files switchover failover commit rollback reprotect drill \
 		forecast store; do
 		# shellcheck disable=SC2086

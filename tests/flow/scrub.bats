@@ -26,7 +26,7 @@ three_points()
 	flow_pair $size "interval = 1h" "rpo = 2h" "key-escrow = no"
 	"$TOOLS/blocks" fill "$DEV" 0 $((8 << 20)) 1
 	wait_for 30 volume_is vol protected
-	FIRST=$(sync_point vol)
+	sync_point vol
 	"$TOOLS/blocks" fill "$DEV" $((8 << 20)) $((8 << 20)) 2
 	SECOND=$(sync_point vol)
 	"$TOOLS/blocks" fill "$DEV" $((8 << 20)) $((8 << 20)) 3
