@@ -212,6 +212,9 @@ static int read_held(struct volume *v, const struct ent *e, uint32_t delta,
 static int read_open(struct volume *v, const struct ent *e, struct buf *unit,
 		     struct store_held *out)
 {
+	/* What a restore reads is read here, or a resync would not heal it. */
+	if (e->codec != ENT_UNREADABLE && e->order < v->newest_index->n_parts)
+		return read_held(v, e, delta_index(v, e), unit, out);
 	if (e->codec != UNIT_ZERO)
 		return read_held(v, e, UINT32_MAX, unit, out);
 	say_all(out, e->count, STORE_HELD_SOUND, &fp_zero_block);

@@ -292,6 +292,71 @@ TEST(a_point_that_has_everything_anew_is_sound)
 	scene_free(&s);
 }
 
+/* What a resync does: all that is not held as it should be, anew. */
+static void resync(struct scene *s)
+{
+	struct lab *l = &s->lab;
+	struct fp fps[BLOCKS];
+	uint64_t b;
+
+	OK(lab_writer(l, &err));
+	OK(store_writer_fps(l->writer, 0, BLOCKS, fps, &err));
+	OK(lab_begin(l, &err));
+	for (b = 0; b < BLOCKS; b++) {
+		struct fp want = l->now.versions[b] ?
+					 lab_fp(l, b, l->now.versions[b]) :
+					 fp_zero_block;
+
+		if (!fp_equal(&fps[b], &want))
+			lab_again(l, b, 1);
+	}
+	OK(lab_stage(l, &err));
+	OK(lab_commit(l, NULL, &err));
+	lab_image_free(&s->points[l->seq]);
+	s->points[l->seq] = lab_image_copy(&l->now);
+}
+
+TEST_WITH_TIMEOUT(a_resync_heals_the_newest_point_of_any_damage, 300)
+{
+	unsigned int i, damaged = 0, n = getenv("TEST_LONG") ? 2000 : 60;
+	struct head head;
+	char whole[64];
+	struct scene s;
+	uint64_t seq;
+
+	scene_make(&s, POINTS, true);
+	lab_make_dir(whole);
+	lab_copy(s.lab.dir, whole);
+	head = s.lab.head;
+	seq = s.lab.seq;
+	for (i = 0; i < n; i++) {
+		uint64_t off = rnd_seeded_below(&s.lab.rnd, s.size);
+
+		flip(&s, off);
+		OK(lab_open(&s.lab, false, &err));
+		OK(scrub(&s, false));
+		if (is_damaged(&s, POINTS)) {
+			damaged++;
+			resync(&s);
+			EXPECT_FALSE(is_damaged(&s, POINTS + 1));
+			OK(scrub(&s, true));
+			EXPECT_GT(judge(&s, off), 0);
+			ASSERT_TRUE(reads_well(&s, POINTS + 1));
+		}
+		lab_close(&s.lab);
+		lab_remove(s.lab.dir);
+		lab_copy(whole, s.lab.dir);
+		s.lab.head = head;
+		s.lab.seq = seq;
+		lab_image_free(&s.points[POINTS + 1]);
+		s.points[POINTS + 1] = (struct lab_image){ 0 };
+	}
+	tap_note("%u of %u flips damaged the newest point", damaged, n);
+	EXPECT_GT(damaged, n / 4);
+	lab_remove(whole);
+	scene_free(&s);
+}
+
 /* What a lying sender, or whoever can write checksums, puts there. */
 static void spoil_seal(struct buf *units)
 {
