@@ -499,7 +499,8 @@ static int by_value(const void *x, const void *y)
 	return a < c ? -1 : a > c;
 }
 
-/* Where the log is cut, rising: the disk behind only goes forward. */
+/* Where the log is cut, its end among the places; rising, since the disk behind
+ * only goes forward. */
 static size_t *choose_cuts(struct bench *b, unsigned int count)
 {
 	size_t *cuts = calloc(count, sizeof(*cuts)), first = 0;
@@ -513,6 +514,9 @@ static size_t *choose_cuts(struct bench *b, unsigned int count)
 		die("nothing after the first acknowledgement");
 	for (i = 0; i < count; i++)
 		cuts[i] = first + 1 + rnd_seeded_below(&b->rnd, b->n - first);
+	/* Where all that was acknowledged must be there. */
+	if (count)
+		cuts[0] = b->n;
 	qsort(cuts, count, sizeof(*cuts), by_value);
 	return cuts;
 }
