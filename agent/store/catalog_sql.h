@@ -178,4 +178,7 @@ int catalog_write_volume(struct catalog *c, const struct cat_volume *v,
 int catalog_plain(struct catalog *c, enum catalog_statement which,
 		  struct err *err);
 
+/* Statements without parameters. */
+int catalog_run(struct catalog *c, const char *text, struct err *err);
+
 #endif

@@ -162,12 +162,22 @@ int store_points(struct store *s, const struct uuid *volume, bool backwards,
 	return r;
 }
 
+/* Of a volume that could not be read in full nobody knows what is missing. */
+static int why_none(struct volume *v)
+{
+	LOCK_SCOPE(&v->lock);
+
+	return v->broken && v->why.num < 0 ? v->why.num : -ENOENT;
+}
+
 /* r as the look-ups give it. */
 static int answer(struct volume *v, int r, const struct cat_point *p,
 		  struct point_info *out)
 {
+	if (r < 0)
+		return r;
 	if (r)
-		return r < 0 ? r : -ENOENT;
+		return why_none(v);
 	get_point_info(v, p, out);
 	return 0;
 }
