@@ -218,6 +218,8 @@ injected_at_least()
 	[[ $(volume_field vol remedy) == *state* ]]
 	sync_point vol
 	daemon_stop source
+	daemon_stop replica
+	rig_untrack
 	rig_umount "$RIG/source-state"
 }
 
