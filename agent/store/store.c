@@ -334,6 +334,7 @@ int store_open(const struct store_config *cfg, struct store **out,
 	s->cfg.path = s->path;
 	r = s->path ? open_store(s, &why) : -ENOMEM;
 	if (r < 0) {
+		err_sys(&why, r, "no-memory", "store", "open");
 		err_copy(err, &why);
 		store_close(s);
 		return r;
