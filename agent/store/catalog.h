@@ -30,6 +30,8 @@ struct catalog_config {
 int catalog_open(const struct catalog_config *cfg, struct catalog **out,
 		 struct err *err);
 void catalog_close(struct catalog *c);
+/* Of a reader's: why it does without the store's own. num 0: it need not. */
+const struct err *catalog_unusable(const struct catalog *c);
 
 /* ---- volumes ---- */
 

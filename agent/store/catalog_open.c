@@ -292,6 +292,11 @@ static sqlite3 *open_readable(const char *path, const char *query, int *result)
 					 (query ? SQLITE_OPEN_URI : 0), NULL);
 	if (*result == SQLITE_OK)
 		*result = sqlite3_busy_timeout(db, BUSY_TIMEOUT_MS);
+	/* Nor does closing it move anything from the log into the file. */
+	if (*result == SQLITE_OK)
+		*result = sqlite3_db_config(db,
+					    SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1,
+					    NULL);
 	if (*result == SQLITE_OK)
 		*result = sqlite3_exec(db, "SELECT count(*) FROM sqlite_master",
 				      NULL, NULL, NULL);
@@ -359,6 +364,7 @@ static int open_private(struct catalog *c, const struct catalog_config *cfg,
 		return r;
 	}
 	log_failure(LOG_LEVEL_WARN, &why);
+	err_copy(&c->unusable, &why);
 	(void)sqlite3_close(TAKE_PTR(c->db));
 	r = open_empty(c, err);
 	return r == 0 ? set_up(c, err) : r;
@@ -387,6 +393,11 @@ int catalog_open(const struct catalog_config *cfg, struct catalog **out,
 	}
 	*out = c;
 	return 0;
+}
+
+const struct err *catalog_unusable(const struct catalog *c)
+{
+	return &c->unusable;
 }
 
 void catalog_close(struct catalog *c)

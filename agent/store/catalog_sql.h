@@ -104,6 +104,7 @@ struct catalog {
 	sqlite3 *db;
 	sqlite3_stmt *stmts[CAT_N_STATEMENTS];
 	char path[256];			/* for failures */
+	struct err unusable;		/* see catalog_unusable */
 };
 
 /*

@@ -7,6 +7,7 @@
  *   lock                held exclusively by the process that writes
  *   reserve             space put by, see reserve.c
  *   catalog.db          SQLite, follows the segments
+ *   catalog.db.old-N    one that was put aside, see catalog_aside.c
  *   volumes/UUID/ID.seg segments
  *   volumes/UUID.removed/ what a volume that is no more has left
  *
@@ -22,6 +23,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "store/catalog_aside.h"
 #include "store/storevol.h"
 
 #define META_NAME "store.meta"
@@ -279,7 +281,8 @@ static int on_directory(void *arg, const char *name)
 	return 0;
 }
 
-static int open_store(struct store *s, struct err *err)
+static int open_store(struct store *s, const struct store_prelude *prelude,
+		      struct err *err)
 {
 	struct names names = { s, err };
 	int r;
@@ -291,6 +294,10 @@ static int open_store(struct store *s, struct err *err)
 		r = read_meta(s, err);
 	if (r == 0)
 		r = open_volumes_dir(s, err);
+	if (r == 0 && prelude)
+		r = prelude->run(s, prelude->arg, err);
+	if (r == 0 && !s->cfg.read_only)
+		r = catalog_finish_aside(s->cfg.io, s->dirfd, s->path, err);
 	if (r == 0)
 		r = catalog_open(&(struct catalog_config){
 					 .path = s->path,
@@ -314,8 +321,9 @@ static int open_store(struct store *s, struct err *err)
 	return r < 0 ? failed(s, r, "cannot-open", "open", err) : 0;
 }
 
-int store_open(const struct store_config *cfg, struct store **out,
-	       struct err *err)
+int store_open_after(const struct store_config *cfg,
+		     const struct store_prelude *prelude, struct store **out,
+		     struct err *err)
 {
 	struct store *s = calloc(1, sizeof(*s));
 	struct err why = ERR_INIT;
@@ -332,7 +340,7 @@ int store_open(const struct store_config *cfg, struct store **out,
 	pthread_mutex_init(&s->lock, NULL);
 	s->path = strdup(cfg->path);
 	s->cfg.path = s->path;
-	r = s->path ? open_store(s, &why) : -ENOMEM;
+	r = s->path ? open_store(s, prelude, &why) : -ENOMEM;
 	if (r < 0) {
 		err_sys(&why, r, "no-memory", "store", "open");
 		err_copy(err, &why);
@@ -341,6 +349,12 @@ int store_open(const struct store_config *cfg, struct store **out,
 	}
 	*out = s;
 	return 0;
+}
+
+int store_open(const struct store_config *cfg, struct store **out,
+	       struct err *err)
+{
+	return store_open_after(cfg, NULL, out, err);
 }
 
 static void close_fd(struct store *s, int fd)

@@ -111,6 +111,18 @@ int store_add_volume(struct store *s, struct volume *v);
 /* -ENOENT: it has no directory yet. */
 int volume_open_dir(struct volume *v);
 
+/*
+ * As store_open; run is called when the directories are open and the lock is
+ * held, and nothing of the catalog was touched yet. Its failure ends it.
+ */
+struct store_prelude {
+	int (*run)(struct store *s, void *arg, struct err *err);
+	void *arg;
+};
+int store_open_after(const struct store_config *cfg,
+		     const struct store_prelude *prelude, struct store **out,
+		     struct err *err);
+
 /* ---- storevol.c ---- */
 
 struct volume *volume_new(struct store *s, const struct uuid *uuid);
