@@ -59,6 +59,12 @@ const struct command commands[] = {
 	  cmd_key_import },
 	{ "key rotate", "VOLUME", "seal with a new key from now on", NULL, 1, 1,
 	  cmd_key_rotate },
+	{ "store check", "[--store DIR] [--key FILE]...",
+	  "read and check a whole store, without a daemon", store_check_opts,
+	  0, 0, cmd_store_check },
+	{ "store rebuild-catalog", "[--store DIR]",
+	  "make a store's catalog again from its segments", store_rebuild_opts,
+	  0, 0, cmd_store_rebuild },
 
 	LATER("prune", "VOLUME [--dry-run]", "drop points that are not kept"),
 	LATER("pin", "VOLUME POINT", "keep a point"),
@@ -79,6 +85,5 @@ const struct command commands[] = {
 	LATER("reprotect", "VOLUME|GROUP", "replicate back"),
 	LATER("drill", "run|list|show ...", "rehearse a failover"),
 	LATER("forecast", "DEVICE", "predict lag, bandwidth and space"),
-	LATER("store", "check|rebuild-catalog", "repair a store"),
 	{ 0 },
 };

@@ -88,7 +88,10 @@ int cmd_key_export(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_remove(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_key_import(struct ctl *ctl, void *o, char **args, int n_args);
 int cmd_key_rotate(struct ctl *ctl, void *o, char **args, int n_args);
+int cmd_store_check(struct ctl *ctl, void *o, char **args, int n_args);
+int cmd_store_rebuild(struct ctl *ctl, void *o, char **args, int n_args);
 
+extern const struct opt store_check_opts[], store_rebuild_opts[];
 extern const struct opt doctor_opts[], pki_init_opts[], pki_issue_opts[],
 	status_opts[], sync_opts[], points_opts[], resync_opts[],
 	restore_opts[], events_opts[], key_export_opts[], remove_opts[],

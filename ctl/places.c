@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Finding socket and state. One thread (base/conf.h has globals). */
+/* Finding socket, state and store. One thread (base/conf.h has globals). */
 #include "places.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -58,4 +59,35 @@ int places_find(const struct ctl *ctl, struct places *out, struct err *err)
 			       "longer than a socket's name can be");
 	strcpy(out->socket, ctl->socket);
 	return 0;
+}
+
+static int no_store(const char *path, struct err *err)
+{
+	err_set(err, -EINVAL, "usage", path, "speaks of no store");
+	return err_remedy(err, "name its directory: --store DIR");
+}
+
+int place_of_store(const struct ctl *ctl, char out[PLACE_STORE_SIZE],
+		   struct err *err)
+{
+	const char *path = ctl->config ? ctl->config : CTL_DEFAULT_CONFIG;
+	_cleanup_(conf_freep) struct conf *conf = NULL;
+	char state[sizeof(((struct places *)0)->state)] = CTL_DEFAULT_STATE;
+	struct conf_section *s;
+	int ret;
+
+	if (!ctl->config && access(path, R_OK) < 0)
+		return no_store(path, err);
+	ret = conf_parse_file(path, &conf, err);
+	if (ret < 0)
+		return ret;
+	s = conf_section_find(conf, "store", NULL);
+	if (!s)
+		return no_store(path, err);
+	ret = take_path(conf, conf_section_find(conf, "daemon", NULL), "state",
+			state, sizeof(state), err);
+	if (ret < 0)
+		return ret;
+	(void)snprintf(out, PLACE_STORE_SIZE, "%s/store", state);
+	return take_path(conf, s, "path", out, PLACE_STORE_SIZE, err);
 }

@@ -37,6 +37,7 @@ static const struct {
 	{ "no-daemon", CTL_EXIT_NO_DAEMON },
 	{ "not-confirmed", CTL_EXIT_REFUSED },
 	{ "daemon-runs", CTL_EXIT_REFUSED },
+	{ "store-busy", CTL_EXIT_REFUSED },
 	{ "target-in-use", CTL_EXIT_REFUSED },
 	{ "device-changed", CTL_EXIT_REFUSED },
 	{ "size-changed", CTL_EXIT_REFUSED },

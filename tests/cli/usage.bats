@@ -62,7 +62,7 @@ error_of() {
 
 	for verb in prune pin unpin export import attach \
 		detach files switchover failover commit rollback reprotect drill \
-		forecast store; do
+		forecast; do
 		# shellcheck disable=SC2086
 		run_ctl 1 $verb db1 --whatever
 		[[ $err == "understudyctl: $verb: not supported by this build yet"* ]]
