@@ -80,10 +80,9 @@ static int tick(void *arg, uint64_t bytes)
 	if (sc->read_bytes - sc->told_bytes >= TELL_BYTES)
 		r = tell(sc);
 	while (r == 0 && (wait_ns = ahead_ns(sc)) > NSEC_PER_MSEC) {
-		const struct timespec ts = {
-			.tv_nsec = (long)MIN(wait_ns, WAIT_NS),
-		};
+		struct timespec ts = { 0 };
 
+		ts.tv_nsec = (long)MIN(wait_ns, WAIT_NS);
 		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
 		r = tell(sc);
 	}
