@@ -104,7 +104,7 @@ static int judge(const struct lookup *l, const struct scrub_report *rep,
 		return 0;
 	err_set(err, -EBADMSG, "damaged-spare", l->full,
 		"no point is concerned, and %llu bytes of segments cannot be "
-		"read as records: a catalog made anew would not go past them",
+		"read as records: a catalog made anew may not go past them",
 		(unsigned long long)rep->loose_bytes);
 	return err_remedy(err, "keep a copy of catalog.db, and look at the "
 			       "store's disk");

@@ -38,7 +38,9 @@ struct recovery {
 	struct volume *v;
 	struct found *v_found;		/* sorted by number when complete */
 	size_t n;
-	uint64_t whole_from;		/* number: units before are not read */
+	/* Units are read from there on: in the segments after this number, and
+	 * in it at and after the offset. */
+	uint64_t whole_from, whole_off;
 	struct lost {
 		struct uuid segment;
 		uint64_t size;		/* it has only these bytes */
@@ -328,7 +330,10 @@ static int replay_scan(struct recovery *rc, struct found *f,
 	if (r < 0)
 		return r;
 	stage_reset(&v->op.cur, &f->seg.id);
-	scan->skip_units = f->seg.number < rc->whole_from;
+	if (f->seg.number < rc->whole_from)
+		scan->units_from = UINT64_MAX;
+	else if (f->seg.number == rc->whole_from)
+		scan->units_from = rc->whole_off;
 	segscan_seek(scan, f->seg.seen_bytes);
 	r = replay_segment(v, scan, &f->seg.seen_bytes, rc->err);
 	if (r < 0)
@@ -448,10 +453,39 @@ static int replay_rows(struct recovery *rc)
 	return r == 0 ? replay_unseen(rc) : r;
 }
 
+static int keep_one(void *arg, const struct cat_point *p)
+{
+	*(struct cat_point *)arg = *p;
+	return 0;
+}
+
+/*
+ * Where the newest point's own units begin. Those of the point before it were
+ * on the disk before anything was written after it: what is wrong with them is
+ * damage, and no reason to give up what follows.
+ */
+static void find_whole_from(struct recovery *rc)
+{
+	struct volume *v = rc->v;
+	struct cat_point before = { 0 };
+	size_t i;
+
+	rc->whole_from = rc->whole_off = 0;
+	for (i = 0; v->has_point && i < rc->n; i++)
+		if (uuid_equal(&rc->v_found[i].seg.id, &v->newest.segment))
+			rc->whole_from = rc->v_found[i].seg.number;
+	if (v->has_point && v->newest.ord > 1 &&
+	    catalog_points_range(v->store->catalog, v->row.id,
+				 v->newest.ord - 1, v->newest.ord - 1, keep_one,
+				 &before, NULL) >= 0 &&
+	    uuid_equal(&before.segment, &v->newest.segment))
+		rc->whole_off = before.off + before.bytes;
+}
+
 /*
  * Everything from the segments. To read all units of a volume takes long, and
  * they were verified when the points that list them were taken up; only the
- * units before the newest point are to be verified now, as after any crash.
+ * units of the newest point are to be verified now, as after any crash.
  * So footers first, to find the newest point, and once more from there.
  *
  * A point that never was one (its footer on the disk, some of its units not)
@@ -461,17 +495,16 @@ static int replay_rows(struct recovery *rc)
 static int rescan(struct recovery *rc)
 {
 	struct volume *v = rc->v;
-	size_t i;
 	int r;
 
 	rc->whole_from = UINT64_MAX;
 	r = replay_rows(rc);
 	if (r < 0 && r != -EBADMSG)
 		return r;
-	rc->whole_from = 0;
-	for (i = 0; r == 0 && v->has_point && i < rc->n; i++)
-		if (uuid_equal(&rc->v_found[i].seg.id, &v->newest.segment))
-			rc->whole_from = rc->v_found[i].seg.number;
+	if (r == 0)
+		find_whole_from(rc);
+	else
+		rc->whole_from = 0;
 	err_clear(rc->err);
 	start_over(v);
 	if (!v->row.id)

@@ -322,7 +322,7 @@ int replay_segment(struct volume *v, struct segscan *scan, uint64_t *seen,
 		return r;
 	/* Units at the end that no part lists are wanted after all. What lies
 	 * between was applied and says the same again. */
-	scan->skip_units = false;
+	scan->units_from = 0;
 	segscan_seek(scan, *seen);
 	v->op.n_parts = rp.parts_before;
 	stage_forget_entries(&v->op.cur);

@@ -216,7 +216,7 @@ static int read_body(struct segscan *s, const struct rec_place *at,
 	int r;
 
 	rec->body = NULL;
-	if (s->skip_units && rec->h.type == REC_UNITS)
+	if (at->off < s->units_from && rec->h.type == REC_UNITS)
 		return rec_total_bytes(&rec->h) > s->size - at->off;
 	r = look(s, at->off + REC_HEADER_BYTES, rec->h.padded_bytes, &p);
 	if (r < 0)

@@ -18,7 +18,8 @@ struct segscan {
 	struct io *io;
 	int fd;
 	bool direct;
-	bool skip_units;		/* step over the bodies of REC_UNITS */
+	uint64_t units_from;		/* REC_UNITS before it: bodies are
+					 * stepped over */
 	struct seg_header header;
 	uint64_t salt;
 	uint64_t size;			/* of the file */

@@ -503,3 +503,38 @@ TEST(a_lost_middle_is_not_bridged)
 	EXPECT_STR_HAS(err.message, "another point");
 	scene_free(&s);
 }
+
+TEST(damage_in_an_earlier_point_does_not_end_a_log_without_a_catalog)
+{
+	struct volume_info v;
+	struct scene s;
+	uint64_t newest;
+	uint8_t byte;
+	off_t at;
+	int fd;
+
+	scene_make(&s, 4);
+	/* In the data that point 2 brought. */
+	at = (off_t)(s.ends[1] + s.ends[2]) / 2;
+	fd = open(s.segment, O_RDWR | O_CLOEXEC);
+	ASSERT_INT(pread(fd, &byte, 1, at), 1);
+	byte ^= 1;
+	ASSERT_INT(pwrite(fd, &byte, 1, at), 1);
+	close(fd);
+	lab_drop_catalog(s.lab.dir);
+	OK(lab_open(&s.lab, false, &err));
+	ASSERT_OK(store_volume_by_uuid(s.lab.store, &s.lab.spec.uuid, &v));
+	EXPECT_U64(v.n_points, 4);
+	EXPECT_U64(v.newest.meta.seq, 4);
+	/* Those that need it fail when they are read, and healing goes on. */
+	EXPECT_GT(count_good(&s, &newest), 0);
+	OK(lab_writer(&s.lab, &err));
+	OK(lab_begin(&s.lab, &err));
+	lab_again(&s.lab, 3, 1);
+	OK(lab_stage(&s.lab, &err));
+	OK(lab_commit(&s.lab, NULL, &err));
+	s.points[5] = lab_image_copy(&s.lab.now);
+	(void)count_good(&s, &newest);
+	EXPECT_U64(newest, 5);
+	scene_free(&s);
+}
