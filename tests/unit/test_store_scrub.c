@@ -447,6 +447,38 @@ TEST(it_ends_when_told_and_keeps_its_pace)
 	scene_free(&s);
 }
 
+/* A point is made while the scrub is under way, once. */
+static int add_meanwhile(void *arg, const struct scrub_progress *p)
+{
+	struct scene *s = arg;
+
+	(void)p;
+	if (s->lab.seq == POINTS)
+		add_point(s, false);
+	return 0;
+}
+
+TEST(points_made_meanwhile_are_not_looked_at)
+{
+	struct scrub_order o = { .progress = add_meanwhile };
+	struct scene s;
+
+	scene_make(&s, POINTS, false);
+	flip(&s, s.size - 30);
+	OK(lab_open(&s.lab, false, &err));
+	o.arg = &s;
+	OK(store_scrub(s.lab.store, &s.lab.spec.uuid, &o, &rep, &err));
+	EXPECT_U64(s.lab.seq, POINTS + 1);
+	EXPECT_U64(rep.points, POINTS);
+	EXPECT_U64(rep.damaged_points, 1);
+	EXPECT_U64(rep.findings[0].last_seq, POINTS);
+	EXPECT_FALSE(is_damaged(&s, POINTS + 1));
+	OK(scrub(&s, true));
+	EXPECT_U64(rep.points, POINTS + 1);
+	EXPECT_U64(judge(&s, 0), 1);
+	scene_free(&s);
+}
+
 TEST(a_volume_that_is_none_is_told)
 {
 	struct scrub_order o = { 0 };

@@ -52,9 +52,9 @@ static void spoil(const struct scene *s)
 	size = lab_segment(s->lab.dir, 2, path);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	ASSERT_GE(fd, 0);
-	/* Several units that follow each other. */
-	ASSERT_INT(pwrite(fd, junk, sizeof(junk), (off_t)size / 3),
-		   sizeof(junk));
+	/* Several units that follow each other, and a part of another. */
+	ASSERT_INT(pwrite(fd, junk, sizeof(junk), 500), sizeof(junk));
+	ASSERT_INT(pwrite(fd, junk, 100, (off_t)size / 2), 100);
 	close(fd);
 	size = lab_segment(s->lab.dir, 1, path);
 	ASSERT_OK(truncate(path, (off_t)size - 300));
