@@ -322,9 +322,14 @@ static int load_trust(struct tls_identity *id, const char *dir, struct err *err)
 	if (!id->store ||
 	    !X509_STORE_set_flags(id->store, X509_V_FLAG_X509_STRICT))
 		return no_memory(dir, err);
-	for (i = 0; i < sk_X509_num(cas); i++)
+	for (i = 0; i < sk_X509_num(cas); i++) {
+		/* The library notes what it reads of a certificate in it: here,
+		 * before threads share it. Whether it is good for anything is
+		 * asked when a peer is verified. */
+		(void)X509_check_purpose(sk_X509_value(cas, i), -1, 0);
 		if (!X509_STORE_add_cert(id->store, sk_X509_value(cas, i)))
 			return no_memory(dir, err);
+	}
 	return load_crls(id->store, dir, cas, err);
 }
 
