@@ -10,6 +10,7 @@
 
 #include "storelab.h"
 
+#include "store/rebuild.h"
 #include "store/scrub.h"
 #include "unit/nth_io.h"
 #include "unit/nth_site.h"
@@ -286,6 +287,54 @@ TEST_WITH_TIMEOUT(a_removal_of_which_a_call_fails_can_be_repeated, 250)
 		one_removal(whole);
 		nth.at += step;
 	} while (nth.has_hit);
+	lab_remove(whole);
+	scene_free(&s);
+}
+
+/* ---- the catalog made again ---- */
+
+static void one_rebuild(void *arg)
+{
+	struct rebuild_report made = { 0 };
+	const char *whole = arg;
+	struct scene s = { 0 };
+	struct store_config cfg;
+	struct point_info p;
+	int r;
+
+	lab_init(&s.lab, 11, BLOCKS);
+	lab_remove(s.lab.dir);
+	lab_copy(whole, s.lab.dir);
+	cfg = (struct store_config){
+		.path = s.lab.dir,
+		.io = io_posix(),
+		.clock = clock_real(),
+		.rnd = &s.lab.rnd.rnd,
+		.reserve_bytes = 4096,
+	};
+	err_clear(&err);
+	site_begin();
+	r = store_rebuild_catalog(&cfg, &made, &err);
+	site_end();
+	ASSERT_TRUE(r == 0 || (sites.hit && err.message[0]));
+	rebuild_report_free(&made);
+	/* Whatever failed: a start has all points. */
+	open_store(&s);
+	ASSERT_OK(store_point_find(s.lab.store, &s.lab.spec.uuid, 0, POINTS,
+				   &p));
+	lab_free(&s.lab);
+}
+
+TEST_WITH_TIMEOUT(a_catalog_made_again_with_a_failing_library_loses_nothing,
+		  250)
+{
+	struct scene s;
+	char whole[64];
+
+	scene_make(&s, false);
+	lab_make_dir(whole);
+	lab_copy(s.lab.dir, whole);
+	EXPECT_GT(sites_fail_each(one_rebuild, whole, 4), 5);
 	lab_remove(whole);
 	scene_free(&s);
 }
