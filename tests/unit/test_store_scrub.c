@@ -427,6 +427,12 @@ static int no_more(void *arg, const struct scrub_progress *p)
 	return p->total_bytes > 0;
 }
 
+static int no_more_after(void *arg, const struct scrub_progress *p)
+{
+	(void)p;
+	return ++*(int *)arg > 0;
+}
+
 TEST(it_ends_when_told_and_keeps_its_pace)
 {
 	int calls = 0;
@@ -437,6 +443,13 @@ TEST(it_ends_when_told_and_keeps_its_pace)
 	scene_make(&s, POINTS, true);
 	OK(lab_open(&s.lab, false, &err));
 	err_clear(&err);
+	EXPECT_INT(store_scrub(s.lab.store, &s.lab.spec.uuid, &o, &rep, &err),
+		   -ECANCELED);
+	EXPECT_INT(calls, 1);
+	/* Also where it waits, in the middle of a segment. */
+	calls = -1;
+	o.progress = no_more_after;
+	o.bytes_per_s = 1000;
 	EXPECT_INT(store_scrub(s.lab.store, &s.lab.spec.uuid, &o, &rep, &err),
 		   -ECANCELED);
 	EXPECT_INT(calls, 1);
@@ -483,6 +496,7 @@ TEST(a_volume_that_is_none_is_told)
 {
 	struct scrub_order o = { 0 };
 	struct uuid none = { { 1 } };
+	struct point_info p;
 	struct scene s;
 
 	scene_make(&s, 1, true);
@@ -490,5 +504,38 @@ TEST(a_volume_that_is_none_is_told)
 	err_clear(&err);
 	EXPECT_INT(store_scrub(s.lab.store, &none, &o, &rep, &err), -ENOENT);
 	EXPECT_STR(err.code, "no-volume");
+	EXPECT_INT(store_point_at(s.lab.store, &none, INT64_MAX, &p), -ENOENT);
+	EXPECT_INT(store_point_labelled(s.lab.store, &none, "x", &p), -ENOENT);
+	scene_free(&s);
+}
+
+static int count_volume(void *arg, const struct volume_info *v)
+{
+	(void)v;
+	++*(int *)arg;
+	return 0;
+}
+
+TEST(a_volume_without_points_is_sound_and_one_that_was_removed_is_none)
+{
+	struct scrub_order o = { 0 };
+	struct scene s;
+	int n = 0;
+
+	memset(&s, 0, sizeof(s));
+	lab_init(&s.lab, tap_seed(), BLOCKS);
+	OK(lab_open(&s.lab, false, &err));
+	OK(lab_writer(&s.lab, &err));
+	OK(scrub(&s, true));
+	EXPECT_U64(rep.points, 0);
+	EXPECT_U64(rep.n_findings, 0);
+	store_writer_close(s.lab.writer);
+	s.lab.writer = NULL;
+	OK(store_remove(s.lab.store, &s.lab.spec.uuid, &err));
+	OK(store_volumes(s.lab.store, count_volume, &n));
+	EXPECT_INT(n, 0);
+	err_clear(&err);
+	EXPECT_INT(store_scrub(s.lab.store, &s.lab.spec.uuid, &o, &rep, &err),
+		   -ENOENT);
 	scene_free(&s);
 }

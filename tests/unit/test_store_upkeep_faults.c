@@ -159,14 +159,15 @@ TEST_WITH_TIMEOUT(a_scrub_with_a_failing_library_says_so_or_is_right, 250)
 
 TEST_WITH_TIMEOUT(a_scrub_with_failing_files_says_so_or_is_right, 250)
 {
-	static const int errors[] = { -EIO, -EMFILE, -ENOMEM };
+	static const int errors[] = { -EIO, -EMFILE, -ENFILE, -EINTR,
+					-ENOMEM };
 	unsigned int told = 0, done = 0, step, i;
 	struct scene s;
 
 	scene_make(&s, true);
 	open_store(&s);
 	step = getenv("TEST_LONG") || getenv("TEST_SITES") ? 1 : 3;
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < ARRAY_SIZE(errors); i++) {
 		nth.error = errors[i];
 		nth.at = 1 + tap_seed() % step;
 		for (;; nth.at += step) {
