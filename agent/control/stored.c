@@ -64,8 +64,7 @@ int stored_find_point(struct store *s, const struct volume_info *v,
 
 	switch (sel->kind) {
 	case SELECTOR_LATEST:
-		*out = v->newest;
-		ret = v->has_point ? 0 : -ENOENT;
+		ret = store_point_at(s, &v->uuid, INT64_MAX, out);
 		break;
 	case SELECTOR_SEQ:
 		ret = store_point_find(s, &v->uuid, sel->epoch, sel->seq, out);

@@ -192,10 +192,7 @@ static int find_point(struct session *s, const struct volume_info *v,
 
 	switch (o->select) {
 	case WIRE_SELECT_LATEST:
-		if (!v->has_point)
-			return -ENOENT;
-		*out = v->newest;
-		return 0;
+		return store_point_at(store, &v->uuid, INT64_MAX, out);
 	case WIRE_SELECT_SEQ:
 		return store_point_find(store, &v->uuid, o->epoch, o->seq, out);
 	case WIRE_SELECT_LABEL:

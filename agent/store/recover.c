@@ -184,6 +184,37 @@ static bool has_its_line(const struct volume *v, const struct cat_point *newest)
 	return true;
 }
 
+static bool is_listed(const struct recovery *rc, const struct uuid *segment)
+{
+	size_t i;
+
+	for (i = 0; i < rc->n; i++)
+		if (rc->v_found[i].listed &&
+		    uuid_equal(&rc->v_found[i].seg.id, segment))
+			return true;
+	return false;
+}
+
+/*
+ * The rows of points, parts and their segments come in one transaction. That
+ * of the last segment missing, its records would be taken for later ones.
+ */
+static bool has_its_segments(const struct recovery *rc, uint64_t from_ord)
+{
+	struct catalog *c = rc->v->store->catalog;
+	struct cat_parts parts;
+	bool all = true;
+	size_t i;
+
+	if (catalog_parts(c, rc->v->row.id, from_ord, UINT64_MAX, &parts,
+			  NULL) < 0)
+		return false;
+	for (i = 0; all && i < parts.n; i++)
+		all = is_listed(rc, &parts.v[i].ref.segment);
+	free(parts.v);
+	return all;
+}
+
 /* Does the catalog contradict itself or the directory? */
 static bool rows_are_unfit(const struct recovery *rc)
 {
@@ -206,7 +237,9 @@ static bool rows_are_unfit(const struct recovery *rc)
 	if (catalog_point_newest(v->store->catalog, v->row.id, &p, NULL) !=
 	    (n ? 0 : 1))
 		return true;
-	return n && !has_its_line(v, &p);
+	if (n && (!is_listed(rc, &p.segment) || !has_its_line(v, &p)))
+		return true;
+	return !has_its_segments(rc, n ? p.ord : 0);
 }
 
 static int forget_rows(struct recovery *rc)

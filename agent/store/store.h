@@ -81,7 +81,9 @@ struct volume_info {
 	uint64_t n_points;
 	uint64_t open_seq;		/* 0: no open point */
 	uint64_t open_bytes;		/* staged so far */
-	bool damaged;			/* a point is, see point_info */
+	/* A point is, see point_info; or the volume could not be read at all
+	 * when the store was opened, and nothing is known of its newest. */
+	bool damaged;
 };
 
 int store_open(const struct store_config *cfg, struct store **out,
@@ -113,10 +115,14 @@ int store_volume_by_name(struct store *s, const char *source, const char *name,
 /* Newest first when backwards. */
 int store_points(struct store *s, const struct uuid *volume, bool backwards,
 		 int (*cb)(void *arg, const struct point_info *p), void *arg);
-/* Exact (epoch, seq); epoch 0 = the current lineage. */
+/*
+ * Looking for one point. A volume that could not be read before is read anew
+ * first; when that fails again, a point that is not known gives the reason and
+ * not -ENOENT. Exact (epoch, seq); epoch 0 = the current lineage.
+ */
 int store_point_find(struct store *s, const struct uuid *volume,
 		     uint64_t epoch, uint64_t seq, struct point_info *out);
-/* Newest with flip time <= wall_ns. */
+/* Newest with flip time <= wall_ns; INT64_MAX: the newest of all. */
 int store_point_at(struct store *s, const struct uuid *volume,
 		   int64_t wall_ns, struct point_info *out);
 int store_point_labelled(struct store *s, const struct uuid *volume,

@@ -162,6 +162,23 @@ int store_points(struct store *s, const struct uuid *volume, bool backwards,
 	return r;
 }
 
+/*
+ * What the disk did not give before it may give now. A writer from before does
+ * not go on in what was read anew: what it had staged may not be in it.
+ */
+static struct volume *volume_to_ask(struct store *s, const struct uuid *uuid)
+{
+	struct volume *v = store_volume(s, uuid);
+	struct err why = ERR_INIT;
+
+	if (!v)
+		return NULL;
+	LOCK_SCOPE(&v->lock);
+	if (v->broken && !v->removed && volume_recover(v, &why) == 0)
+		v->writer++;
+	return v;
+}
+
 /* Of a volume that could not be read in full nobody knows what is missing. */
 static int why_none(struct volume *v)
 {
@@ -185,7 +202,7 @@ static int answer(struct volume *v, int r, const struct cat_point *p,
 int store_point_find(struct store *s, const struct uuid *volume,
 		     uint64_t epoch, uint64_t seq, struct point_info *out)
 {
-	struct volume *v = store_volume(s, volume);
+	struct volume *v = volume_to_ask(s, volume);
 	struct cat_point p;
 
 	if (!v)
@@ -196,7 +213,7 @@ int store_point_find(struct store *s, const struct uuid *volume,
 int store_point_at(struct store *s, const struct uuid *volume,
 		   int64_t wall_ns, struct point_info *out)
 {
-	struct volume *v = store_volume(s, volume);
+	struct volume *v = volume_to_ask(s, volume);
 	struct cat_point p;
 	struct lineage l;
 	size_t i;
@@ -221,7 +238,7 @@ int store_point_at(struct store *s, const struct uuid *volume,
 int store_point_labelled(struct store *s, const struct uuid *volume,
 			 const char *label, struct point_info *out)
 {
-	struct volume *v = store_volume(s, volume);
+	struct volume *v = volume_to_ask(s, volume);
 	struct cat_point p;
 	int r;
 

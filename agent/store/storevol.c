@@ -88,7 +88,7 @@ void volume_info_get(const struct volume *v, struct volume_info *out)
 	if (open_point_exists(&v->op))
 		out->open_seq = v->op.seq ? v->op.seq :
 					    v->newest.info.meta.seq + 1;
-	out->damaged = v->damages.n != 0;
+	out->damaged = v->broken || v->damages.n != 0;
 }
 
 uint64_t open_point_bytes(const struct open_point *op)

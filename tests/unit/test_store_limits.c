@@ -375,6 +375,64 @@ TEST(a_volume_that_cannot_be_read_now_comes_back_with_the_disk)
 	lab_free(&l);
 }
 
+static int look(void *arg, const struct volume_info *v)
+{
+	*(struct volume_info *)arg = *v;
+	return 0;
+}
+
+static unsigned int lists_to_fail;
+
+static int failing_list(struct io *io, int dirfd, const char *path,
+			int (*cb)(void *arg, const char *name), void *arg)
+{
+	/* Those of the volume's directory, not of the store's. */
+	if (!lists_to_fail || faccessat(dirfd, "../../volumes", F_OK, 0))
+		return under->listdir(io, dirfd, path, cb, arg);
+	lists_to_fail--;
+	return -EIO;
+}
+
+TEST(a_look_for_a_point_reads_a_volume_again_that_could_not_be_read)
+{
+	const struct uuid *uuid;
+	struct volume_info v;
+	struct point_info p;
+	uint64_t block = 0;
+	struct io_ops ops;
+	struct lab l;
+
+	begin(&l, BLOCKS);
+	uuid = &l.spec.uuid;
+	point(&l);
+	lab_close(&l);
+	under = l.io.io.ops;
+	ops = *under;
+	ops.listdir = failing_list;
+	l.io.io.ops = &ops;
+	lists_to_fail = 1;
+	ASSERT_OK(lab_open(&l, false, &err));
+	EXPECT_OK(store_volumes(l.store, look, &v));
+	EXPECT_TRUE(v.damaged);
+	/* Nobody knows yet whether there is one. */
+	lists_to_fail = 3;
+	EXPECT_INT(store_point_find(l.store, uuid, 1, 99, &p), -EIO);
+	EXPECT_INT(store_point_at(l.store, uuid, 0, &p), -EIO);
+	EXPECT_INT(store_point_labelled(l.store, uuid, "none", &p), -EIO);
+	EXPECT_U64(lists_to_fail, 0);
+	EXPECT_INT(store_point_find(l.store, uuid, 1, 99, &p), -ENOENT);
+	EXPECT_OK(store_point_at(l.store, uuid, INT64_MAX, &p));
+	EXPECT_U64(p.meta.seq, 1);
+	EXPECT_OK(store_volumes(l.store, look, &v));
+	EXPECT_FALSE(v.damaged);
+	EXPECT_OK(lab_compare(&l, 1, &l.now, &block, &err));
+	/* A look at what can be read fences nobody. */
+	ASSERT_OK(lab_writer(&l, &err));
+	EXPECT_OK(store_point_at(l.store, uuid, INT64_MAX, &p));
+	point(&l);
+	lab_free(&l);
+}
+
 /* ---- the catalog ---- */
 
 static void sql(const struct lab *l, const char *text)
