@@ -27,30 +27,18 @@ const struct opt scrub_opts[] = {
 	{ 0 },
 };
 
-static uint64_t number(const json_t *o, const char *key)
-{
-	json_int_t v = json_integer_value(json_object_get(o, key));
-
-	return v > 0 ? (uint64_t)v : 0;
-}
-
-static void show_progress(void *arg, const json_t *body)
-{
-	progress_show(arg, body);
-}
-
 static int show(const json_t *r)
 {
 	char size[24];
 
-	size_format(number(r, "read_bytes"), size);
+	size_format(output_number(r, "read_bytes"), size);
 	(void)printf("%s: %llu points, %s in %llu segments: no damage\n",
 		     output_text(r, "volume"),
-		     (unsigned long long)number(r, "points"), size,
-		     (unsigned long long)number(r, "segments"));
+		     output_number(r, "points"), size,
+		     output_number(r, "segments"));
 	if (json_is_true(json_object_get(r, "with_key")))
 		(void)printf("checksums, and the seals of %llu units\n",
-			     (unsigned long long)number(r, "opened_units"));
+			     output_number(r, "opened_units"));
 	else
 		(void)printf("checksums; seals were not checked, which takes "
 			     "the key: --key FILE\n");
@@ -68,12 +56,12 @@ static void show_findings(const json_t *error)
 			      "points %llu to %llu, volume offset=%llu "
 			      "length=%llu\n",
 			      output_text(f, "what"), output_text(f, "segment"),
-			      (unsigned long long)number(f, "segment_offset"),
-			      (unsigned long long)number(f, "segment_bytes"),
-			      (unsigned long long)number(f, "first_seq"),
-			      (unsigned long long)number(f, "last_seq"),
-			      (unsigned long long)number(f, "offset_bytes"),
-			      (unsigned long long)number(f, "length_bytes"));
+			      output_number(f, "segment_offset"),
+			      output_number(f, "segment_bytes"),
+			      output_number(f, "first_seq"),
+			      output_number(f, "last_seq"),
+			      output_number(f, "offset_bytes"),
+			      output_number(f, "length_bytes"));
 	if (json_is_true(json_object_get(error, "truncated")))
 		(void)fprintf(stderr, "... and more\n");
 }
@@ -99,7 +87,7 @@ static int call(struct ctl *ctl, const char *volume, uint64_t rate, int key_fd)
 		.verb = "scrub",
 		.fds = &key_fd,
 		.n_fds = key_fd >= 0,
-		.progress = show_progress,
+		.progress = progress_body,
 		.arg = &progress,
 		.patience_ms = CLIENT_PATIENCE_MS,
 		.catch_signals = true,

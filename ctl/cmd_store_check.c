@@ -357,12 +357,6 @@ static int verdict(const struct check *c, struct err *err)
 			       "and look at the disk");
 }
 
-static unsigned long long number(const json_t *o, const char *key)
-{
-	return (unsigned long long)json_integer_value(
-		json_object_get(o, key));
-}
-
 static int show_table(const json_t *volumes)
 {
 	static const struct output_column columns[] = {
@@ -379,17 +373,17 @@ static int show_table(const json_t *volumes)
 		output_table_row(t);
 		output_table_cell(t, output_text(v, "volume"));
 		(void)snprintf(text, sizeof(text), "%llu",
-			       number(v, "points"));
+			       output_number(v, "points"));
 		output_table_cell(t, text);
 		(void)snprintf(text, sizeof(text), "%llu",
-			       number(v, "damaged_points"));
+			       output_number(v, "damaged_points"));
 		output_table_cell(t, text);
 		output_size(v, "read_bytes", text);
 		output_table_cell(t, text);
 		output_table_cell(t, !json_is_true(json_object_get(v,
 							"with_key")) ?
 					     "not checked" :
-				     number(v, "unopened_units") ?
+				     output_number(v, "unopened_units") ?
 					     "not all" : "checked");
 		output_table_cell(t, output_text(v, "state"));
 	}
@@ -398,14 +392,18 @@ static int show_table(const json_t *volumes)
 
 static void show_finding(const json_t *v, const json_t *f)
 {
-	unsigned long long first = number(f, "offset_bytes") / US_BLOCK_BYTES;
-	unsigned long long n = number(f, "length_bytes") / US_BLOCK_BYTES;
+	unsigned long long first = output_number(f, "offset_bytes") /
+				   US_BLOCK_BYTES;
+	unsigned long long n = output_number(f, "length_bytes") /
+			       US_BLOCK_BYTES;
 
 	(void)printf("damaged: %s, volumes/%s/%s.seg offset=%llu bytes=%llu: "
 		     "points %llu to %llu", output_text(f, "what"),
 		     output_text(v, "uuid"), output_text(f, "segment"),
-		     number(f, "segment_offset"), number(f, "segment_bytes"),
-		     number(f, "first_seq"), number(f, "last_seq"));
+		     output_number(f, "segment_offset"),
+		     output_number(f, "segment_bytes"),
+		     output_number(f, "first_seq"),
+		     output_number(f, "last_seq"));
 	if (n)
 		(void)printf(", blocks %llu to %llu", first, first + n - 1);
 	(void)printf("\n");
@@ -420,11 +418,11 @@ static void show_volume(const json_t *v)
 		show_finding(v, f);
 	if (json_is_true(json_object_get(v, "truncated")))
 		(void)printf("... and more of %s\n", output_text(v, "volume"));
-	if (number(v, "loose_bytes"))
+	if (output_number(v, "loose_bytes"))
 		(void)printf("%s: %llu bytes of segments are no records any "
 			     "more, and no point needs them\n",
 			     output_text(v, "volume"),
-			     number(v, "loose_bytes"));
+			     output_number(v, "loose_bytes"));
 	if (json_is_string(message))
 		(void)printf("%s\n", json_string_value(message));
 }

@@ -51,18 +51,13 @@ static int check(const struct sync_args *a, uint64_t *timeout_ns,
 	return 0;
 }
 
-static void show_progress(void *arg, const json_t *body)
-{
-	progress_show(arg, body);
-}
-
 int cmd_sync(struct ctl *ctl, void *o, char **args, int n_args)
 {
 	const struct sync_args *a = o;
 	struct progress progress;
 	struct client_request rq = {
 		.verb = "sync",
-		.progress = show_progress,
+		.progress = progress_body,
 		.arg = &progress,
 	};
 	struct client_reply reply;

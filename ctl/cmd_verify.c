@@ -7,28 +7,16 @@
 #include "output.h"
 #include "progress.h"
 
-static uint64_t number(const json_t *o, const char *key)
-{
-	json_int_t v = json_integer_value(json_object_get(o, key));
-
-	return v > 0 ? (uint64_t)v : 0;
-}
-
-static void show_progress(void *arg, const json_t *body)
-{
-	progress_show(arg, body);
-}
-
 static int show(const json_t *r)
 {
-	uint64_t in_points = number(r, "in_points_bytes");
+	uint64_t in_points = output_number(r, "in_points_bytes");
 	char size[24], part[24];
 
-	size_format(number(r, "compared_bytes"), size);
+	size_format(output_number(r, "compared_bytes"), size);
 	(void)printf("%s: %s compared with points %llu to %llu: no difference\n",
 		     output_text(r, "volume"), size,
-		     (unsigned long long)number(r, "first_seq"),
-		     (unsigned long long)number(r, "last_seq"));
+		     output_number(r, "first_seq"),
+		     output_number(r, "last_seq"));
 	if (in_points) {
 		size_format(in_points, part);
 		(void)printf("%s of it was written all the time, and was "
@@ -47,10 +35,10 @@ static void show_differences(const json_t *error)
 	json_array_foreach(list, i, d)
 		(void)fprintf(stderr, "differs: offset=%llu length=%llu (%s), "
 				      "point %llu\n",
-			      (unsigned long long)number(d, "offset_bytes"),
-			      (unsigned long long)number(d, "length_bytes"),
+			      output_number(d, "offset_bytes"),
+			      output_number(d, "length_bytes"),
 			      output_text(d, "what"),
-			      (unsigned long long)number(d, "seq"));
+			      output_number(d, "seq"));
 	if (json_is_true(json_object_get(error, "truncated")))
 		(void)fprintf(stderr, "... and more\n");
 }
@@ -60,7 +48,7 @@ int cmd_verify(struct ctl *ctl, void *o, char **args, int n_args)
 	struct progress progress;
 	struct client_request rq = {
 		.verb = "verify",
-		.progress = show_progress,
+		.progress = progress_body,
 		.arg = &progress,
 		.patience_ms = CLIENT_PATIENCE_MS,
 		.catch_signals = true,

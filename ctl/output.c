@@ -80,6 +80,13 @@ const char *output_text(const json_t *o, const char *key)
 	return s ? s : "-";
 }
 
+unsigned long long output_number(const json_t *o, const char *key)
+{
+	json_int_t v = json_integer_value(json_object_get(o, key));
+
+	return v > 0 ? (unsigned long long)v : 0;
+}
+
 void output_size(const json_t *o, const char *key, char out[24])
 {
 	const json_t *v = json_object_get(o, key);

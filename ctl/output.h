@@ -20,6 +20,8 @@ int output_json(const json_t *j);
 
 /* Texts of a JSON value for a table: "-" for null. */
 const char *output_text(const json_t *o, const char *key);
+/* 0 for what is none, or is negative. */
+unsigned long long output_number(const json_t *o, const char *key);
 void output_size(const json_t *o, const char *key, char out[24]);
 void output_seconds(const json_t *o, const char *key, char out[24]);
 

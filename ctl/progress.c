@@ -11,6 +11,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/units.h"
+#include "output.h"
 
 #define BAR_MAX 50
 #define DRAW_NS (100 * NSEC_PER_MSEC)
@@ -23,13 +24,6 @@ void progress_init(struct progress *p, const struct ctl *ctl, const char *verb)
 	p->start_ns = clock_mono_ns(clock_real());
 	if (p->mode == PROGRESS_AUTO)
 		p->mode = isatty(STDERR_FILENO) ? PROGRESS_BAR : PROGRESS_NONE;
-}
-
-static uint64_t number(const json_t *body, const char *key)
-{
-	json_int_t v = json_integer_value(json_object_get(body, key));
-
-	return v > 0 ? (uint64_t)v : 0;
 }
 
 static int terminal_columns(void)
@@ -47,8 +41,8 @@ static void draw(struct progress *p, const json_t *body, uint64_t now_ns)
 	bool verify = !strcmp("verify", json_string_value(json_object_get(
 						body, "phase")) ?:
 						"");
-	uint64_t total = number(body, "total_bytes");
-	uint64_t done = number(body, verify ? "verified_bytes" : "done_bytes");
+	uint64_t total = output_number(body, "total_bytes");
+	uint64_t done = output_number(body, verify ? "verified_bytes" : "done_bytes");
 	double part = total ? (double)MIN(done, total) / (double)total : 0;
 	double seconds = (double)(now_ns - p->start_ns) / 1e9;
 	char bar[BAR_MAX + 1], at[24], of[24], left[24], line[256];
@@ -89,6 +83,11 @@ void progress_show(struct progress *p, const json_t *body)
 		return;
 	p->drawn_ns = now_ns;
 	draw(p, body, now_ns);
+}
+
+void progress_body(void *progress, const json_t *body)
+{
+	progress_show(progress, body);
 }
 
 void progress_end(struct progress *p)

@@ -21,6 +21,8 @@ void progress_init(struct progress *p, const struct ctl *ctl,
 		   const char *verb);
 /* body has phase, done_bytes, total_bytes, verified_bytes. */
 void progress_show(struct progress *p, const json_t *body);
+/* The same, as what client_call() wants. */
+void progress_body(void *progress, const json_t *body);
 /* Takes the bar away. */
 void progress_end(struct progress *p);
 

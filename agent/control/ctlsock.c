@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/sendfds.h"
 
 static int make_address(const char *path, struct sockaddr_un *sa,
 			struct err *err)
@@ -166,35 +167,6 @@ int ctlsock_wait(int fd, short events, int timeout_ms)
 	}
 }
 
-static ssize_t send_some(int fd, const void *p, size_t n, const int *fds,
-			 int n_fds)
-{
-	union {
-		char space[CMSG_SPACE(sizeof(int) * CTL_MAX_FDS)];
-		struct cmsghdr align;
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)p, .iov_len = n };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	size_t bytes = sizeof(int) * (size_t)n_fds;
-	ssize_t sent;
-
-	if (n_fds) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control.space;
-		msg.msg_controllen = CMSG_SPACE(bytes);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(bytes);
-		memcpy(CMSG_DATA(c), fds, bytes);
-	}
-	do
-		sent = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-	while (sent < 0 && errno == EINTR);
-	return sent < 0 ? -errno : sent;
-}
-
 int ctlsock_send(int fd, const void *p, size_t n, const int *fds, int n_fds,
 		 int timeout_ms)
 {
@@ -203,7 +175,8 @@ int ctlsock_send(int fd, const void *p, size_t n, const int *fds, int n_fds,
 	if (n_fds > CTL_MAX_FDS)
 		return -EINVAL;
 	while (n) {
-		ssize_t sent = send_some(fd, from, n, fds, n_fds);
+		ssize_t sent = send_with_fds(fd, from, n, fds, n_fds,
+					     MSG_DONTWAIT);
 		int ret;
 
 		if (sent >= 0) {

@@ -34,22 +34,6 @@ static int lookup_source(struct daemon *d, const char *name, struct lookup *l,
 	return ret;
 }
 
-static int check_not_refused(struct ctl_call *call, const struct lookup *l,
-			     struct err *err)
-{
-	struct volume_status st;
-
-	volume_get_status(daemon_volume(l->dv), &st);
-	if (st.state != VOLUME_REFUSED)
-		return 0;
-	ctl_call_refuses(call);
-	err_set(err, -EPERM, *st.reason ? st.reason : "refused", l->full,
-		"refused: %s", st.message);
-	if (*st.remedy)
-		err_remedy(err, "%s", st.remedy);
-	return -EPERM;
-}
-
 static int tell_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
 {
 	struct ctl_call *call = arg;
@@ -169,7 +153,7 @@ int handle_verify(void *arg, struct ctl_call *call, json_t **result,
 		return ret;
 	ret = lookup_source(d, a.volume, &l, err);
 	if (!ret)
-		ret = check_not_refused(call, &l, err);
+		ret = lookup_not_refused(call, &l, err);
 	if (!ret)
 		ret = run(call, &l, result, err);
 	daemon_tell(d, ret < 0 ? "verify-failed" : "verified", l.full,

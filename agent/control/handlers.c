@@ -38,23 +38,6 @@ static const struct ctl_arg sync_table[] = {
 	CTL_ARG(struct sync_args, timeout_ms, CTL_ARG_U64, true),
 };
 
-/* Nothing is read of a refused volume: no use to wait for a point of it. */
-static int check_not_refused(struct ctl_call *call, const struct lookup *l,
-			     struct err *err)
-{
-	struct volume_status st;
-
-	volume_get_status(daemon_volume(l->dv), &st);
-	if (st.state != VOLUME_REFUSED)
-		return 0;
-	ctl_call_refuses(call);
-	err_set(err, -EPERM, *st.reason ? st.reason : "refused", l->full,
-		"refused: %s", st.message);
-	if (*st.remedy)
-		err_remedy(err, "%s", st.remedy);
-	return -EPERM;
-}
-
 static int sync_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
 {
 	struct ctl_call *call = arg;
@@ -88,7 +71,7 @@ static int handle_sync(void *arg, struct ctl_call *call, json_t **result,
 			   NSEC_PER_MSEC;
 	ret = lookup_local(d, a.volume, &l, err);
 	if (!ret)
-		ret = check_not_refused(call, &l, err);
+		ret = lookup_not_refused(call, &l, err);
 	if (!ret)
 		ret = volume_sync(daemon_volume(l.dv), &order, &sr, err);
 	lookup_release(d, &l);

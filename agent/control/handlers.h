@@ -63,6 +63,12 @@ int lookup_known(struct daemon *d, const char *text, struct lookup *out,
 /* The same, and it must be protected here. */
 int lookup_local(struct daemon *d, const char *text, struct lookup *out,
 		 struct err *err);
+/*
+ * Of a volume protected here. Nothing is read of a refused one: no use to wait
+ * for it. -EPERM with the reason of the refusal.
+ */
+int lookup_not_refused(struct ctl_call *call, const struct lookup *l,
+		       struct err *err);
 void lookup_release(struct daemon *d, struct lookup *l);
 /*
  * The replica that has the points of l: by name, of the volume, or the only

@@ -80,6 +80,22 @@ int lookup_local(struct daemon *d, const char *text, struct lookup *out,
 	return -EINVAL;
 }
 
+int lookup_not_refused(struct ctl_call *call, const struct lookup *l,
+		       struct err *err)
+{
+	struct volume_status st;
+
+	volume_get_status(daemon_volume(l->dv), &st);
+	if (st.state != VOLUME_REFUSED)
+		return 0;
+	ctl_call_refuses(call);
+	err_set(err, -EPERM, *st.reason ? st.reason : "refused", l->full,
+		"refused: %s", st.message);
+	if (*st.remedy)
+		err_remedy(err, "%s", st.remedy);
+	return -EPERM;
+}
+
 void lookup_release(struct daemon *d, struct lookup *l)
 {
 	if (l->dv)

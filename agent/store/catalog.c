@@ -16,11 +16,13 @@
 
 /* ---- volumes ---- */
 
-static int get_volume(struct catalog *c, sqlite3_stmt *stmt,
-		      struct cat_volume *v, struct err *err)
+static int get_volume(struct catalog *c, sqlite3_stmt *stmt, const void *of,
+		      void *row, struct err *err)
 {
+	struct cat_volume *v = row;
 	struct rower r;
 
+	(void)of;
 	memset(v, 0, sizeof(*v));
 	row_start(&r, stmt);
 	v->id = sqlite3_column_int64(stmt, r.next++);
@@ -33,40 +35,19 @@ static int get_volume(struct catalog *c, sqlite3_stmt *stmt,
 	return row_check(c, &r, CAT_TABLE_VOLUMES, "volumes", err);
 }
 
-/* Grows an array of elements of size bytes by one; NULL when memory is out. */
-static void *grow(void *p, size_t n, size_t size)
-{
-	/* Doubling at powers of two keeps the copies few. */
-	if (n & (n - 1))
-		return p;
-	return realloc(p, (n ? 2 * n : 1) * size);
-}
-
 int catalog_volumes(struct catalog *c, struct cat_volumes *out,
 		    struct err *err)
 {
 	LOCK_SCOPE(&c->lock);
+	struct row_list rows = { .row_bytes = sizeof(*out->v), .get = get_volume };
 	struct binder b;
 	int r;
 
-	*out = (struct cat_volumes){ 0 };
 	bind_start(c, CAT_VOLUMES, &b);
-	while ((r = bind_step(c, &b, "read volumes", err)) == 0) {
-		void *p = grow(out->v, out->n, sizeof(*out->v));
-
-		if (!p) {
-			r = -ENOMEM;
-			break;
-		}
-		out->v = p;
-		r = get_volume(c, b.stmt, &out->v[out->n++], err);
-		if (r < 0)
-			break;
-	}
-	bind_end(&b);
-	if (r < 0)
-		free(TAKE_PTR(out->v));
-	return r < 0 ? r : 0;
+	r = bind_rows(c, &b, "read volumes", &rows, err);
+	out->v = rows.v;
+	out->n = rows.n;
+	return r;
 }
 
 static void bind_volume(struct binder *b, const struct cat_volume *v)
@@ -198,13 +179,15 @@ int catalog_volume_add(struct catalog *c, struct cat_volume *v,
 
 /* ---- segments ---- */
 
-static int get_segment(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
-		       struct cat_segment *s, struct err *err)
+static int get_segment(struct catalog *c, sqlite3_stmt *stmt, const void *of,
+		       void *row, struct err *err)
 {
+	const int64_t *volume = of;
+	struct cat_segment *s = row;
 	struct rower r;
 
 	row_start(&r, stmt);
-	row_known(&r, (uint64_t)volume);
+	row_known(&r, (uint64_t)*volume);
 	row_blob(&r, s->id.b, sizeof(s->id.b));
 	s->number = row_u64(&r);
 	s->sealed = row_u64(&r) != 0;
@@ -216,28 +199,17 @@ int catalog_segments(struct catalog *c, int64_t volume,
 		     struct cat_segments *out, struct err *err)
 {
 	LOCK_SCOPE(&c->lock);
+	struct row_list rows = { .row_bytes = sizeof(*out->v),
+				 .get = get_segment, .of = &volume };
 	struct binder b;
 	int r;
 
-	*out = (struct cat_segments){ 0 };
 	bind_start(c, CAT_SEGMENTS, &b);
 	bind_u64(&b, (uint64_t)volume);
-	while ((r = bind_step(c, &b, "read segments", err)) == 0) {
-		void *p = grow(out->v, out->n, sizeof(*out->v));
-
-		if (!p) {
-			r = -ENOMEM;
-			break;
-		}
-		out->v = p;
-		r = get_segment(c, b.stmt, volume, &out->v[out->n++], err);
-		if (r < 0)
-			break;
-	}
-	bind_end(&b);
-	if (r < 0)
-		free(TAKE_PTR(out->v));
-	return r < 0 ? r : 0;
+	r = bind_rows(c, &b, "read segments", &rows, err);
+	out->v = rows.v;
+	out->n = rows.n;
+	return r;
 }
 
 int catalog_write_segment(struct catalog *c, int64_t volume,

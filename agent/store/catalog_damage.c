@@ -16,20 +16,13 @@
 #include "store/catalog_sql.h"
 #include "store/damage.h"
 
-/* Grows an array of elements of size bytes by one; NULL when memory is out. */
-static void *grow(void *p, size_t n, size_t size)
-{
-	if (n & (n - 1))
-		return p;
-	return realloc(p, (n ? 2 * n : 1) * size);
-}
-
 /* ---- damage ---- */
 
-static int get_damage(struct catalog *c, sqlite3_stmt *stmt,
-		      const struct uuid *volume, struct damage *d,
-		      struct err *err)
+static int get_damage(struct catalog *c, sqlite3_stmt *stmt, const void *of,
+		      void *row, struct err *err)
 {
+	const struct uuid *volume = of;
+	struct damage *d = row;
 	struct rower r;
 
 	*d = (struct damage){ 0 };
@@ -53,29 +46,17 @@ int catalog_damages(struct catalog *c, const struct uuid *volume,
 		    struct damage **out, size_t *n, struct err *err)
 {
 	LOCK_SCOPE(&c->lock);
+	struct row_list rows = { .row_bytes = sizeof(**out),
+				 .get = get_damage, .of = volume };
 	struct binder b;
 	int r;
 
-	*out = NULL;
-	*n = 0;
 	bind_start(c, CAT_DAMAGES, &b);
 	bind_blob(&b, volume->b, sizeof(volume->b));
-	while ((r = bind_step(c, &b, "read damage", err)) == 0) {
-		void *p = grow(*out, *n, sizeof(**out));
-
-		if (!p) {
-			r = -ENOMEM;
-			break;
-		}
-		*out = p;
-		r = get_damage(c, b.stmt, volume, &(*out)[(*n)++], err);
-		if (r < 0)
-			break;
-	}
-	bind_end(&b);
-	if (r < 0)
-		free(TAKE_PTR(*out));
-	return r < 0 ? r : 0;
+	r = bind_rows(c, &b, "read damage", &rows, err);
+	*out = rows.v;
+	*n = rows.n;
+	return r;
 }
 
 static void bind_place(struct binder *b, const struct uuid *volume,
@@ -140,35 +121,29 @@ int catalog_damage_drop(struct catalog *c, const struct uuid *volume,
 
 /* ---- what lies in one segment ---- */
 
+static int get_point(struct catalog *c, sqlite3_stmt *stmt, const void *of,
+		     void *row, struct err *err)
+{
+	return catalog_get_point(c, stmt, *(const int64_t *)of, row, err);
+}
+
 int catalog_segment_points(struct catalog *c, int64_t volume,
 			   const struct uuid *segment, struct cat_points *out,
 			   struct err *err)
 {
 	LOCK_SCOPE(&c->lock);
+	struct row_list rows = { .row_bytes = sizeof(*out->v),
+				 .get = get_point, .of = &volume };
 	struct binder b;
 	int r;
 
-	*out = (struct cat_points){ 0 };
 	bind_start(c, CAT_SEGMENT_POINTS, &b);
 	bind_u64(&b, (uint64_t)volume);
 	bind_blob(&b, segment->b, sizeof(segment->b));
-	while ((r = bind_step(c, &b, "read points", err)) == 0) {
-		void *p = grow(out->v, out->n, sizeof(*out->v));
-
-		if (!p) {
-			r = -ENOMEM;
-			break;
-		}
-		out->v = p;
-		r = catalog_get_point(c, b.stmt, volume, &out->v[out->n++],
-				      err);
-		if (r < 0)
-			break;
-	}
-	bind_end(&b);
-	if (r < 0)
-		free(TAKE_PTR(out->v));
-	return r < 0 ? r : 0;
+	r = bind_rows(c, &b, "read points", &rows, err);
+	out->v = rows.v;
+	out->n = rows.n;
+	return r;
 }
 
 int catalog_segment_parts(struct catalog *c, int64_t volume,
@@ -176,28 +151,16 @@ int catalog_segment_parts(struct catalog *c, int64_t volume,
 			  struct err *err)
 {
 	LOCK_SCOPE(&c->lock);
+	struct row_list rows = { .row_bytes = sizeof(*out->v),
+				 .get = catalog_part_row, .of = &volume };
 	struct binder b;
 	int r;
 
-	*out = (struct cat_parts){ 0 };
 	bind_start(c, CAT_SEGMENT_PARTS, &b);
 	bind_u64(&b, (uint64_t)volume);
 	bind_blob(&b, segment->b, sizeof(segment->b));
-	while ((r = bind_step(c, &b, "read parts", err)) == 0) {
-		void *p = grow(out->v, out->n, sizeof(*out->v));
-
-		if (!p) {
-			r = -ENOMEM;
-			break;
-		}
-		out->v = p;
-		r = catalog_get_part(c, b.stmt, volume, &out->v[out->n++],
-				     err);
-		if (r < 0)
-			break;
-	}
-	bind_end(&b);
-	if (r < 0)
-		free(TAKE_PTR(out->v));
-	return r < 0 ? r : 0;
+	r = bind_rows(c, &b, "read parts", &rows, err);
+	out->v = rows.v;
+	out->n = rows.n;
+	return r;
 }

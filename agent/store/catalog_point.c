@@ -357,14 +357,16 @@ int catalog_points(struct catalog *c, int64_t volume, bool backwards,
 	return 0;
 }
 
-int catalog_get_part(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
-		     struct cat_part *p, struct err *err)
+int catalog_part_row(struct catalog *c, sqlite3_stmt *stmt, const void *of,
+		     void *row, struct err *err)
 {
+	const int64_t *volume = of;
+	struct cat_part *p = row;
 	struct part_ref *ref = &p->ref;
 	struct rower r;
 
 	row_start(&r, stmt);
-	row_known(&r, (uint64_t)volume);
+	row_known(&r, (uint64_t)*volume);
 	p->ord = row_u64(&r);
 	p->n = (uint32_t)row_u64(&r);
 	row_blob(&r, ref->segment.b, sizeof(ref->segment.b));
@@ -384,35 +386,19 @@ int catalog_parts(struct catalog *c, int64_t volume, uint64_t from,
 		  uint64_t to, struct cat_parts *out, struct err *err)
 {
 	LOCK_SCOPE(&c->lock);
+	struct row_list rows = { .row_bytes = sizeof(*out->v),
+				 .get = catalog_part_row, .of = &volume };
 	struct binder b;
-	size_t cap = 0;
 	int r;
 
-	*out = (struct cat_parts){ 0 };
 	bind_start(c, CAT_PARTS, &b);
 	bind_u64(&b, (uint64_t)volume);
 	bind_u64(&b, from);
 	bind_u64(&b, MIN(to, (uint64_t)INT64_MAX));
-	while ((r = bind_step(c, &b, "read parts", err)) == 0) {
-		if (out->n == cap) {
-			void *p;
-
-			cap = cap ? 2 * cap : 64;
-			p = realloc(out->v, cap * sizeof(*out->v));
-			if (!p) {
-				r = -ENOMEM;
-				break;
-			}
-			out->v = p;
-		}
-		r = catalog_get_part(c, b.stmt, volume, &out->v[out->n++], err);
-		if (r < 0)
-			break;
-	}
-	bind_end(&b);
-	if (r < 0)
-		free(TAKE_PTR(out->v));
-	return r < 0 ? r : 0;
+	r = bind_rows(c, &b, "read parts", &rows, err);
+	out->v = rows.v;
+	out->n = rows.n;
+	return r;
 }
 
 int catalog_first_beyond(struct catalog *c, int64_t volume,

@@ -158,6 +158,42 @@ int bind_run(struct catalog *c, struct binder *b, const char *what,
 	return r < 0 ? r : 0;
 }
 
+/* Room for one more. Doubling at powers of two keeps the copies few. */
+static void *next_row(struct row_list *rows)
+{
+	size_t n = rows->n;
+	void *p = rows->v;
+
+	if (!(n & (n - 1))) {
+		p = realloc(rows->v, (n ? 2 * n : 1) * rows->row_bytes);
+		if (!p)
+			return NULL;
+		rows->v = p;
+	}
+	rows->n++;
+	return (uint8_t *)p + n * rows->row_bytes;
+}
+
+int bind_rows(struct catalog *c, struct binder *b, const char *what,
+	      struct row_list *rows, struct err *err)
+{
+	int r;
+
+	while ((r = bind_step(c, b, what, err)) == 0) {
+		void *row = next_row(rows);
+
+		r = row ? rows->get(c, b->stmt, rows->of, row, err) : -ENOMEM;
+		if (r < 0)
+			break;
+	}
+	bind_end(b);
+	if (r >= 0)
+		return 0;
+	free(TAKE_PTR(rows->v));
+	rows->n = 0;
+	return r;
+}
+
 int catalog_plain(struct catalog *c, enum catalog_statement which,
 		  struct err *err)
 {

@@ -134,6 +134,21 @@ int bind_run(struct catalog *c, struct binder *b, const char *what,
 int bind_step(struct catalog *c, struct binder *b, const char *what,
 	      struct err *err);
 void bind_end(struct binder *b);
+/*
+ * Every row of a statement that is bound, into an array of elements of
+ * row_bytes that the caller frees; get reads one row of what belongs to `of`.
+ * 0, or negative errno with v NULL. Ends the statement.
+ */
+struct row_list {
+	size_t row_bytes;
+	int (*get)(struct catalog *c, sqlite3_stmt *stmt, const void *of,
+		   void *row, struct err *err);
+	const void *of;
+	void *v;			/* in, out: NULL, 0 */
+	size_t n;
+};
+int bind_rows(struct catalog *c, struct binder *b, const char *what,
+	      struct row_list *rows, struct err *err);
 
 /* Reading a row: columns in order, hashed as they are read. */
 struct rower {
@@ -168,8 +183,9 @@ int catalog_is_damaged(const struct catalog *c, const char *what,
 /* A row of points, of parts: columns as the statements have them. */
 int catalog_get_point(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
 		      struct cat_point *p, struct err *err);
-int catalog_get_part(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
-		     struct cat_part *p, struct err *err);
+/* For bind_rows: of an int64_t, the volume; a struct cat_part. */
+int catalog_part_row(struct catalog *c, sqlite3_stmt *stmt, const void *of,
+		     void *row, struct err *err);
 
 /* Write statements without a transaction of their own. */
 int catalog_write_segment(struct catalog *c, int64_t volume,

@@ -25,6 +25,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/sendfds.h"
 #include "tracker/tracker_host_internal.h"
 
 #define HELPER_FD 3
@@ -54,33 +55,13 @@ static int helper_fd = -1;		/* fixed before there are threads */
 
 /* ---- messages ---- */
 
+/* Whole, or not at all: the socket keeps messages apart. */
 static int send_message(int fd, const void *p, size_t n, const int *fds,
 			int n_fds)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int) * MAX_FDS)];
-		struct cmsghdr align;
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)p, .iov_len = n };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	size_t bytes = sizeof(int) * (size_t)n_fds;
-	ssize_t sent;
+	ssize_t sent = send_with_fds(fd, p, n, fds, n_fds, 0);
 
-	if (n_fds) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control.space;
-		msg.msg_controllen = CMSG_SPACE(bytes);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(bytes);
-		memcpy(CMSG_DATA(c), fds, bytes);
-	}
-	do
-		sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
-	while (sent < 0 && errno == EINTR);
-	return sent < 0 ? -errno : 0;
+	return sent < 0 ? (int)sent : 0;
 }
 
 static int take_fds(struct msghdr *msg, int fds[MAX_FDS])
