@@ -127,7 +127,8 @@ struct cat_change {
 int catalog_apply(struct catalog *c, const struct cat_change *change,
 		  struct err *err);
 
-uint64_t catalog_count_points(struct catalog *c, int64_t volume);
+int catalog_count_points(struct catalog *c, int64_t volume, uint64_t *out,
+			 struct err *err);
 /* These: 0; 1 when there is none; negative errno. */
 int catalog_point_newest(struct catalog *c, int64_t volume,
 			 struct cat_point *out, struct err *err);

@@ -159,18 +159,19 @@ int catalog_apply(struct catalog *c, const struct cat_change *change,
 	return r;
 }
 
-uint64_t catalog_count_points(struct catalog *c, int64_t volume)
+int catalog_count_points(struct catalog *c, int64_t volume, uint64_t *out,
+			 struct err *err)
 {
 	LOCK_SCOPE(&c->lock);
 	struct binder b;
-	uint64_t n = 0;
+	int r;
 
 	bind_start(c, CAT_POINT_COUNT, &b);
 	bind_u64(&b, (uint64_t)volume);
-	if (bind_step(c, &b, "count points", NULL) == 0)
-		n = (uint64_t)sqlite3_column_int64(b.stmt, 0);
+	r = bind_step(c, &b, "count points", err);
+	*out = r == 0 ? (uint64_t)sqlite3_column_int64(b.stmt, 0) : 0;
 	bind_end(&b);
-	return n;
+	return r < 0 ? r : 0;
 }
 
 /*

@@ -174,14 +174,16 @@ static int scan_directory(struct recovery *rc)
 }
 
 /* The epochs before that of the newest point, and where they went on. */
-static bool has_its_line(const struct volume *v, const struct cat_point *newest)
+static int check_line(const struct volume *v, const struct cat_point *newest,
+		      struct err *err)
 {
 	struct lineage l;
+	int r;
 
-	if (lineage_of(v->store->catalog, v->row.id, newest, &l, NULL) < 0)
-		return false;
-	free(l.steps);
-	return true;
+	r = lineage_of(v->store->catalog, v->row.id, newest, &l, err);
+	if (r == 0)
+		free(l.steps);
+	return r;
 }
 
 static bool is_listed(const struct recovery *rc, const struct uuid *segment)
@@ -199,47 +201,64 @@ static bool is_listed(const struct recovery *rc, const struct uuid *segment)
  * The rows of points, parts and their segments come in one transaction. That
  * of the last segment missing, its records would be taken for later ones.
  */
-static bool has_its_segments(const struct recovery *rc, uint64_t from_ord)
+static int check_segments(const struct recovery *rc,
+			  const struct cat_point *newest, struct err *err)
 {
 	struct catalog *c = rc->v->store->catalog;
 	struct cat_parts parts;
-	bool all = true;
+	bool all = !newest || is_listed(rc, &newest->segment);
 	size_t i;
+	int r;
 
-	if (catalog_parts(c, rc->v->row.id, from_ord, UINT64_MAX, &parts,
-			  NULL) < 0)
-		return false;
-	for (i = 0; all && i < parts.n; i++)
+	r = catalog_parts(c, rc->v->row.id, newest ? newest->ord : 0,
+			  UINT64_MAX, &parts, err);
+	for (i = 0; r == 0 && all && i < parts.n; i++)
 		all = is_listed(rc, &parts.v[i].ref.segment);
 	free(parts.v);
-	return all;
+	return r == 0 && !all ? -EBADMSG : r;
 }
 
-/* Does the catalog contradict itself or the directory? */
-static bool rows_are_unfit(const struct recovery *rc)
+/* A segment that the catalog does not know among those that it does. */
+static bool has_gaps(const struct recovery *rc)
 {
-	const struct volume *v = rc->v;
-	struct cat_point p;
-	uint64_t n;
-	size_t i;
 	bool unlisted = false;
+	size_t i;
 
-	if (!v->row.id)
-		return false;
 	for (i = 0; i < rc->n; i++) {
 		if (unlisted && rc->v_found[i].listed)
 			return true;
 		unlisted |= !rc->v_found[i].listed;
 	}
-	n = catalog_count_points(v->store->catalog, v->row.id);
+	return false;
+}
+
+/*
+ * Does the catalog contradict itself or the directory? 0, or -EBADMSG; any
+ * other error says nothing of the rows: they are to be kept. With a segment
+ * lost, they cannot be made again as they were.
+ */
+static int check_rows(const struct recovery *rc, struct err *err)
+{
+	const struct volume *v = rc->v;
+	struct catalog *c = v->store->catalog;
+	struct cat_point p;
+	uint64_t n;
+	int r;
+
+	if (has_gaps(rc))
+		return -EBADMSG;
+	r = catalog_count_points(c, v->row.id, &n, err);
+	if (r < 0)
+		return r;
 	if (n != v->row.n_points)
-		return true;
-	if (catalog_point_newest(v->store->catalog, v->row.id, &p, NULL) !=
-	    (n ? 0 : 1))
-		return true;
-	if (n && (!is_listed(rc, &p.segment) || !has_its_line(v, &p)))
-		return true;
-	return !has_its_segments(rc, n ? p.ord : 0);
+		return -EBADMSG;
+	r = catalog_point_newest(c, v->row.id, &p, err);
+	if (r < 0)
+		return r;
+	if (r != (n ? 0 : 1))
+		return -EBADMSG;
+	r = n ? check_line(v, &p, err) : 0;
+	return r == 0 ? check_segments(rc, n ? &p : NULL, err) : r;
 }
 
 static int forget_rows(struct recovery *rc)
@@ -554,10 +573,15 @@ static int recover(struct recovery *rc)
 
 	if (r < 0)
 		return r;
-	if (rc->v->row.id && !rows_are_unfit(rc))
+	if (!rc->v->row.id)
+		return rescan(rc);
+	r = check_rows(rc, rc->err);
+	if (r == 0)
 		return replay_rows(rc);
-	if (rc->v->row.id)
-		r = forget_rows(rc);
+	if (r != -EBADMSG)
+		return r;
+	err_clear(rc->err);
+	r = forget_rows(rc);
 	return r == 0 ? rescan(rc) : r;
 }
 

@@ -92,11 +92,11 @@ static void ask_of_volume(struct catalog *c, int64_t id)
 	struct cat_epoch e;
 	struct cat_point p;
 	struct uuid none = { { 0 } };
-	uint64_t ord;
+	uint64_t ord, n;
 	size_t i;
 	int r1, r2;
 
-	(void)catalog_count_points(c, id);
+	(void)catalog_count_points(c, id, &n, NULL);
 	(void)catalog_point_newest(c, id, &p, NULL);
 	(void)catalog_point_find(c, id, 1, 1, &p, NULL);
 	(void)catalog_point_labelled(c, id, "a", &p, NULL);

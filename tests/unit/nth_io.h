@@ -55,6 +55,7 @@ static struct {
 		ino_t ino;
 		uint8_t *kept;		/* what the last good sync covered */
 		size_t n;
+		bool unknown;		/* too large to be kept */
 		bool lost;
 	} files[NTH_FILES];
 	size_t n_files;
@@ -85,8 +86,37 @@ static inline int nth_hit(enum nth_kind k)
 	return nth.error;
 }
 
+/* The same file, whatever fd was opened for. */
+static inline int nth_again(int fd, struct stat *st)
+{
+	char path[64];
+	int again;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDWR | O_CLOEXEC);
+	if (again < 0 || fstat(again, st))
+		abort();
+	return again;
+}
+
+static inline void nth_keep(struct nth_file *f, int fd)
+{
+	struct stat st;
+	int again = nth_again(fd, &st);
+
+	if (st.st_size > (off_t)NTH_KEPT_BYTES)
+		abort();
+	free(f->kept);
+	f->n = (size_t)st.st_size;
+	f->kept = malloc(f->n + 1);
+	if (!f->kept || pread(again, f->kept, f->n, 0) != (ssize_t)f->n)
+		abort();
+	(void)close(again);
+}
+
 static inline struct nth_file *nth_file_of(int fd)
 {
+	struct nth_file *f;
 	struct stat st;
 	size_t i;
 
@@ -98,7 +128,12 @@ static inline struct nth_file *nth_file_of(int fd)
 	if (nth.n_files == NTH_FILES)
 		abort();
 	nth.files[nth.n_files] = (struct nth_file){ .ino = st.st_ino };
-	return &nth.files[nth.n_files++];
+	/* What was there before is taken to be on the disk. */
+	f = &nth.files[nth.n_files++];
+	f->unknown = st.st_size > (off_t)NTH_KEPT_BYTES;
+	if (!f->unknown)
+		nth_keep(f, fd);
+	return f;
 }
 
 /* A number that a removed file had belongs to another one now. */
@@ -121,6 +156,8 @@ static inline int nth_open(struct io *io, int dirfd, const char *path,
 	r = r ? r : nth.under->open(io, dirfd, path, flags, mode);
 	if (r >= 0 && flags & O_EXCL)
 		nth_forget(r);
+	else if (r >= 0)
+		(void)nth_file_of(r);
 	return r;
 }
 
@@ -166,34 +203,6 @@ static inline ssize_t nth_pwritev(struct io *io, int fd,
 	return nth.under->pwritev(io, fd, iov, n_iov, off);
 }
 
-/* The same file, whatever fd was opened for. */
-static inline int nth_again(int fd, struct stat *st)
-{
-	char path[64];
-	int again;
-
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	again = open(path, O_RDWR | O_CLOEXEC);
-	if (again < 0 || fstat(again, st))
-		abort();
-	return again;
-}
-
-static inline void nth_keep(struct nth_file *f, int fd)
-{
-	struct stat st;
-	int again = nth_again(fd, &st);
-
-	if (st.st_size > (off_t)NTH_KEPT_BYTES)
-		abort();
-	free(f->kept);
-	f->n = (size_t)st.st_size;
-	f->kept = malloc(f->n + 1);
-	if (!f->kept || pread(again, f->kept, f->n, 0) != (ssize_t)f->n)
-		abort();
-	(void)close(again);
-}
-
 /* A file system has zeros where a file was extended and nothing came. */
 static inline void nth_lose(struct nth_file *f, int fd)
 {
@@ -204,6 +213,8 @@ static inline void nth_lose(struct nth_file *f, int fd)
 	f->lost = true;
 	now = calloc(1, (size_t)st.st_size + 1);
 	if (!now)
+		abort();
+	if (f->unknown)
 		abort();
 	if (f->n)
 		memcpy(now, f->kept, MIN(f->n, (size_t)st.st_size));

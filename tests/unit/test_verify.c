@@ -5,6 +5,8 @@
  * difference found. A failing seed is printed and repeats: VERIFY_SEED=n
  * test_verify. The replica is a model that answers as of the place in the
  * stream at which it was asked, at any moment later.
+ *
+ * test-timeout: 1200
  */
 #include "tap.h"
 
@@ -498,7 +500,8 @@ static bool raises_alarm(struct sim *s, uint64_t seed,
 static struct sim sim;
 static struct verify_report rep;
 
-TEST(beside_writers_it_never_raises_a_false_alarm_and_compares_everything)
+TEST_WITH_TIMEOUT(beside_writers_it_never_raises_a_false_alarm_and_compares_everything,
+		  1000)
 {
 	uint64_t seed = first_seed(), i, hot = 0, points = 0, lost = 0;
 
