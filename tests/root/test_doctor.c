@@ -80,6 +80,19 @@ TEST(a_partition_is_read_through_its_disk)
 	loop_free(&l);
 }
 
+/* With a loop driver that fills up what its file lacks there is no error. */
+static bool reads_past_the_file(const struct loop *l)
+{
+	static _Alignas(4096) char block[4096];
+	int fd = open(l->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	ssize_t n;
+
+	ASSERT_GE(fd, 0);
+	n = pread(fd, block, sizeof(block), 12 * MIB);
+	(void)close(fd);
+	return n == (ssize_t)sizeof(block);
+}
+
 /* The file behind the device is cut off: its end cannot be read. */
 TEST(a_device_that_cannot_be_read_fails)
 {
@@ -88,6 +101,8 @@ TEST(a_device_that_cannot_be_read_fails)
 	enter_scratch();
 	loop_new(&l, "/mnt/disk", 16 * MIB);
 	ASSERT_OK(truncate("/mnt/disk", 8 * MIB));
+	if (reads_past_the_file(&l))
+		SKIP("loop devices read zeros past the end of their file");
 	examine(l.path);
 	EXPECT_INT(get("read")->level, DOCTOR_FAIL);
 	EXPECT_TRUE(get("read")->remedy[0]);

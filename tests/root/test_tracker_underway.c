@@ -2,14 +2,13 @@
 /*
  * A write that is under way when tracking begins: nobody saw its issue, so its
  * completion has to mark it. It is held up by a frozen filesystem under the
- * loop device. Needs root, BPF, loop devices, mkfs.ext4 and a blkio cgroup:
- * a loop device works off each of them by itself, so that what else is read of
- * it does not wait behind the write.
+ * loop device. Needs root, BPF, loop devices, mkfs.ext4 and cgroups
+ * with the io controller: a loop device works off each of them by itself, so
+ * that what else is read of it does not wait behind the write.
  */
 #include "tap.h"
 
 #include <poll.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -27,7 +26,7 @@
 #define SIZE_BYTES (16ULL << 20)
 #define BLOCK 7U
 #define GUARD_MS 20000
-#define BLKIO "/sys/fs/cgroup/blkio"
+#define CGROUPS "/sys/fs/cgroup"
 
 struct rig {
 	struct loopdev below;		/* ext4 on it */
@@ -35,8 +34,7 @@ struct rig {
 	int dir_fd;
 	struct loopdev loop;		/* over a file of it */
 	int fd;				/* O_DIRECT, the writer's */
-	pthread_t writer;
-	ssize_t written;
+	pid_t writer;
 	char group[64];			/* the writer's */
 	int guard_fd;			/* closing it thaws */
 	pid_t guard;
@@ -70,15 +68,45 @@ static int loop_over(struct loopdev *l, int dir_fd)
 	return r;
 }
 
+static int put(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "we");
+	int r;
+
+	if (!f)
+		return -1;
+	r = fputs(text, f);
+	return fclose(f) || r < 0 ? -1 : 0;
+}
+
+/* In the hierarchy of blkio; or in the unified one, where io may be off. */
+static int make_group(struct rig *g)
+{
+	char path[96];
+
+	(void)snprintf(g->group, sizeof(g->group),
+		       CGROUPS "/blkio/understudy-%d", (int)getpid());
+	if (!mkdir(g->group, 0700))
+		return 0;
+	(void)put(CGROUPS "/cgroup.subtree_control", "+io");
+	(void)snprintf(g->group, sizeof(g->group), CGROUPS "/understudy-%d",
+		       (int)getpid());
+	if (mkdir(g->group, 0700))
+		return -1;
+	(void)snprintf(path, sizeof(path), "%s/io.stat", g->group);
+	if (!access(path, F_OK))
+		return 0;
+	(void)rmdir(g->group);
+	return -1;
+}
+
 static void rig_open(struct rig *g)
 {
 	char cmd[64];
 
 	memset(g, 0, sizeof(*g));
-	(void)snprintf(g->group, sizeof(g->group), BLKIO "/understudy-%d",
-		       (int)getpid());
-	if (mkdir(g->group, 0700))
-		SKIP("no blkio cgroup hierarchy");
+	if (make_group(g) < 0)
+		SKIP("no cgroups with the io controller");
 	ASSERT_OK(private_bpffs());
 	ASSERT_OK(loopdev_open(&g->below, 4 * SIZE_BYTES));
 	(void)snprintf(cmd, sizeof(cmd), "mkfs.ext4 -q %s", g->below.path);
@@ -123,31 +151,17 @@ static void thaw(struct rig *g)
 	ASSERT_INT(status, 0);
 }
 
-static int enter_group(const struct rig *g)
+static int write_block(const struct rig *g)
 {
-	char path[80];
-	FILE *f;
-	int r;
-
-	(void)snprintf(path, sizeof(path), "%s/tasks", g->group);
-	f = fopen(path, "we");
-	if (!f)
-		return -1;
-	r = fprintf(f, "%d", (int)gettid()) < 0;
-	return fclose(f) || r ? -1 : 0;
-}
-
-static void *write_block(void *arg)
-{
-	struct rig *g = arg;
+	char path[96], pid[16];
 	void *buf = NULL;
 
-	if (enter_group(g) || posix_memalign(&buf, 4096, 4096))
-		return NULL;
+	(void)snprintf(path, sizeof(path), "%s/cgroup.procs", g->group);
+	(void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	if (put(path, pid) || posix_memalign(&buf, 4096, 4096))
+		return 1;
 	memset(buf, 0x5a, 4096);
-	g->written = pwrite(g->fd, buf, 4096, (off_t)BLOCK * 4096);
-	free(buf);
-	return NULL;
+	return pwrite(g->fd, buf, 4096, (off_t)BLOCK * 4096) != 4096;
 }
 
 /* The write is with the driver, and stays there. */
@@ -155,10 +169,24 @@ static void begin_write(struct rig *g, const struct blkdev *dev)
 {
 	uint64_t end = clock_mono_ns(clock_real()) + 10 * NSEC_PER_SEC;
 
-	ASSERT_OK(pthread_create(&g->writer, NULL, write_block, g));
+	g->writer = fork();
+	ASSERT_GE(g->writer, 0);
+	if (!g->writer) {
+		/* Or the guard would wait for this end, too. */
+		(void)close(g->guard_fd);
+		_exit(write_block(g));
+	}
 	while (!blkdev_writes_under_way(dev))
 		ASSERT_MSG(clock_mono_ns(clock_real()) < end,
 			   "the write is not seen under way");
+}
+
+static void end_write(struct rig *g)
+{
+	int status;
+
+	ASSERT_INT(waitpid(g->writer, &status, 0), g->writer);
+	ASSERT_INT(status, 0);
 }
 
 static void rig_close(struct rig *g)
@@ -202,8 +230,7 @@ TEST_WITH_TIMEOUT(a_write_under_way_when_tracking_begins_is_marked, 60)
 	ASSERT_OK(t->ops->collect(t, &fresh, &carried, &err));
 	EXPECT_FALSE(bitmap_test(&fresh, BLOCK));
 	thaw(&g);
-	ASSERT_OK(pthread_join(g.writer, NULL));
-	ASSERT_INT(g.written, 4096);
+	end_write(&g);
 	ASSERT_OK(t->ops->flip(t, &err));
 	ASSERT_OK(t->ops->collect(t, &fresh, &carried, &err));
 	EXPECT_TRUE(bitmap_test(&fresh, BLOCK));
