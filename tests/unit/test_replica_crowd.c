@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Too many peers, and ones that never come to an end of what they say.
+ * Too many peers, ones that say nothing or never come to an end of what they
+ * say, and the end of all of them at once.
  */
 #include "replica_fixture.h"
 
@@ -124,4 +125,83 @@ TEST(a_slow_message_after_a_long_silence_has_its_own_time)
 	EXPECT_INT(sender_wait(&s, &ev), DIAL_PONG);
 	sender_close(&s);
 	replica_stop(f.replica);
+}
+
+TEST(strangers_are_bounded_in_number_and_time)
+{
+	struct conn *conns[5], *ours, *theirs;
+	struct fixture f;
+	struct sender s;
+	size_t i;
+
+	fx_prepare(&f);
+	f.env.limits.strangers_per_address = 4;
+	f.env.limits.handshake_ms = 300;
+	fx_start(&f);
+	for (i = 0; i < 4; i++)
+		conns[i] = fx_connect(&f);
+	ASSERT_OK(conn_pair(&ours, &theirs));
+	snprintf(theirs->peer_address, sizeof(theirs->peer_address),
+		 "test:web1");
+	EXPECT_INT(replica_serve(f.replica, theirs), -EMFILE);
+	EXPECT_TRUE(closed_by_now(ours));
+	conn_close(ours, false);
+	/* another address is let in meanwhile */
+	ASSERT_OK(conn_pair(&ours, &theirs));
+	snprintf(theirs->peer_address, sizeof(theirs->peer_address),
+		 "other:web1");
+	EXPECT_OK(replica_serve(f.replica, theirs));
+	conn_close(ours, false);
+	/* those who say nothing are out after the time allowed */
+	for (i = 0; i < 4; i++) {
+		EXPECT_TRUE(closed_by_now(conns[i]));
+		conn_close(conns[i], false);
+	}
+	sender_connect(&s, &f);
+	sender_close(&s);
+	replica_stop(f.replica);
+}
+
+TEST(a_silent_session_ends_and_pings_keep_it)
+{
+	struct dial_event ev;
+	struct fixture f;
+	struct sender s;
+	int i;
+
+	fx_prepare(&f);
+	f.env.limits.idle_ms = 400;
+	fx_start(&f);
+	sender_connect(&s, &f);
+	for (i = 0; i < 6; i++) {
+		(void)poll(NULL, 0, 100);
+		ASSERT_OK(dial_ping(s.dial));
+		ASSERT_INT(sender_wait(&s, &ev), DIAL_PONG);
+	}
+	EXPECT_INT(sender_wait(&s, &ev), DIAL_BYE);
+	EXPECT_STR(s.why.code, "idle");
+	sender_close(&s);
+	replica_stop(f.replica);
+}
+
+TEST(stop_tells_every_session_and_waits_for_it)
+{
+	struct sender s[8], silent;
+	struct dial_event ev;
+	struct fixture f;
+	size_t i;
+
+	fx_init(&f);
+	for (i = 0; i < ARRAY_SIZE(s); i++)
+		sender_connect(&s[i], &f);
+	memset(&silent, 0, sizeof(silent));
+	silent.conn = fx_connect(&f);
+	replica_stop(f.replica);
+	for (i = 0; i < ARRAY_SIZE(s); i++) {
+		EXPECT_INT(sender_wait(&s[i], &ev), DIAL_BYE);
+		EXPECT_STR(s[i].why.code, "shutdown");
+		sender_close(&s[i]);
+	}
+	EXPECT_TRUE(closed_by_now(silent.conn));
+	conn_close(silent.conn, false);
 }
