@@ -12,7 +12,7 @@
 
 #include "base/cleanup.h"
 
-#include "lib/tap.h"
+#include "unit/store_ok.h"
 
 #define BLOCKS 24U
 #define POINTS 4U
@@ -24,17 +24,6 @@ struct scene {
 	char path[128];			/* of the catalog */
 	uint64_t size;
 };
-
-static struct err err;
-
-#define OK(call)                                                     \
-	do {                                                         \
-		int ok_r;                                            \
-		err_clear(&err);                                     \
-		ok_r = (call);                                       \
-		ASSERT_MSG(ok_r >= 0, "  %d %s: %s", ok_r, err.code, \
-			   err.message);                             \
-	} while (0)
 
 static uint64_t file_size(const char *path)
 {

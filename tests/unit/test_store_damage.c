@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "store/segfmt.h"
 
-#include "lib/tap.h"
+#include "unit/store_ok.h"
 
 #define BLOCKS 24U
 
@@ -24,22 +24,6 @@ struct scene {
 	uint64_t size;
 	uint64_t ends[8];		/* of the segment after each point */
 };
-
-static void ok_(int r, const struct err *why, int line)
-{
-	if (r < 0)
-		tap_note("line %d: %d %s: %s", line, r, why->code,
-			 why->message);
-	ASSERT_INT(r, 0);
-}
-
-static struct err err;
-
-#define OK(call)                                \
-	do {                                    \
-		err_clear(&err);                \
-		ok_((call), &err, __LINE__);    \
-	} while (0)
 
 /* All with TEST_LONG, else one of eight, chosen by the seed. */
 static bool wanted(struct lab *l)

@@ -3,7 +3,7 @@
  * What is in a store's directory beside what it serves: named, each by what it
  * is, and left alone.
  */
-#include "lib/tap.h"
+#include "unit/store_ok.h"
 
 #include "storelab.h"
 
@@ -15,17 +15,6 @@
 #include "unit/nth_site.h"
 
 #define BLOCKS 8U
-
-static struct err err;
-
-#define OK(call)                                                     \
-	do {                                                         \
-		int ok_r;                                            \
-		err_clear(&err);                                     \
-		ok_r = (call);                                       \
-		ASSERT_MSG(ok_r >= 0, "  %d %s: %s", ok_r, err.code, \
-			   err.message);                             \
-	} while (0)
 
 /* One point, and the store closed. */
 static void make_store(struct lab *l)

@@ -20,25 +20,10 @@
 #include "nth_io.h"
 #include "store/scrub.h"
 
-#include "lib/tap.h"
+#include "unit/store_ok.h"
 
 #define BLOCKS 24U
 #define POINTS 4U
-
-static struct err err;
-
-static void ok_(int r, int line)
-{
-	if (r < 0)
-		tap_note("line %d: %d %s: %s", line, r, err.code, err.message);
-	ASSERT_INT(r, 0);
-}
-
-#define OK(call)                        \
-	do {                            \
-		err_clear(&err);        \
-		ok_((call), __LINE__);  \
-	} while (0)
 
 struct scene {
 	struct lab lab;

@@ -14,30 +14,9 @@
 
 #include "base/cleanup.h"
 
-#include "lib/tap.h"
+#include "unit/store_ok.h"
 
 #define BLOCKS 64U
-
-static void ok_(int r, const struct err *err, int line)
-{
-	if (r < 0)
-		tap_note("line %d: %d %s: %s", line, r, err->code,
-			 err->message);
-	ASSERT_INT(r, 0);
-}
-
-#define OK(call)                                \
-	do {                                    \
-		struct err err = ERR_INIT;      \
-		ok_((call), &err, __LINE__);    \
-	} while (0)
-
-#define REFUSED(call, number, slug)             \
-	do {                                    \
-		struct err err = ERR_INIT;      \
-		EXPECT_INT((call), number);     \
-		EXPECT_STR(err.code, slug);     \
-	} while (0)
 
 static void add_point(struct lab *l, uint64_t first, uint32_t count)
 {

@@ -9,17 +9,7 @@
 #include "base/cleanup.h"
 #include "store/storevol.h"
 
-#include "lib/tap.h"
-
-static struct err err;
-
-static void ok_(int r, int line)
-{
-	if (r < 0)
-		tap_note("line %d: %d %s: %s", line, r, err.code, err.message);
-	ASSERT_INT(r, 0);
-}
-#define OK(call) (err_clear(&err), ok_((call), __LINE__))
+#include "unit/store_ok.h"
 
 static void tiny_point(struct lab *l)
 {

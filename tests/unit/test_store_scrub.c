@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "store/scrub.h"
 
-#include "lib/tap.h"
+#include "unit/store_ok.h"
 
 #define BLOCKS 24U
 #define POINTS 6U
@@ -26,17 +26,7 @@ struct scene {
 	uint64_t size;
 };
 
-static struct err err;
 static struct scrub_report rep;
-
-#define OK(call)                                                       \
-	do {                                                           \
-		int ok_r;                                              \
-		err_clear(&err);                                       \
-		ok_r = (call);                                         \
-		ASSERT_MSG(ok_r >= 0, "  %d %s: %s", ok_r, err.code,   \
-			   err.message);                               \
-	} while (0)
 
 /* One point; each overwrites some of what those before wrote. */
 static void add_point(struct scene *s, bool in_new_segment)

@@ -6,7 +6,7 @@
  *
  * test-timeout: 300
  */
-#include "lib/tap.h"
+#include "unit/store_ok.h"
 
 #include "storelab.h"
 
@@ -25,17 +25,7 @@ struct scene {
 	bool damaged[POINTS + 1];	/* as a sound scrub has it */
 };
 
-static struct err err;
 static struct scrub_report rep;
-
-#define OK(call)                                                     \
-	do {                                                         \
-		int ok_r;                                            \
-		err_clear(&err);                                     \
-		ok_r = (call);                                       \
-		ASSERT_MSG(ok_r >= 0, "  %d %s: %s", ok_r, err.code, \
-			   err.message);                             \
-	} while (0)
 
 static void open_store(struct scene *s)
 {
