@@ -8,10 +8,10 @@
  * every point that was acknowledged can be compared with what it has to be.
  * Include it once, in the test that is the program.
  */
-#include <ftw.h>
 #include <poll.h>
 #include <sys/stat.h>
 
+#include "own_dir.h"
 #include "tap.h"
 
 #include "base/checked.h"
@@ -30,31 +30,11 @@
 
 /* ---- a directory that goes away with the test ---- */
 
-static char fx_root[160];
-
-static int fx_remove_one(const char *path, const struct stat *st, int type,
-			 struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
-static void fx_remove_root(void)
-{
-	(void)nftw(fx_root, fx_remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
 static inline const char *fx_dir(void)
 {
-	const char *tmp = getenv("TMPDIR");
-
-	if (fx_root[0])
-		return fx_root;
-	snprintf(fx_root, sizeof(fx_root), "%s/replica.XXXXXX",
-		 tmp ? tmp : "/tmp");
-	ASSERT_NOT_NULL(mkdtemp(fx_root));
-	atexit(fx_remove_root);
-	return fx_root;
+	if (!own_dir[0])
+		own_dir_on_disk("replica");
+	return own_dir;
 }
 
 /* ---- the replica ---- */

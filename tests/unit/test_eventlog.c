@@ -3,10 +3,10 @@
  * The event log: order, files and their bounds, torn tails, disks that do not
  * take it, and what is made fewer.
  */
+#include "own_dir.h"
 #include "tap.h"
 
 #include <dirent.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
@@ -16,7 +16,6 @@
 #include "unit/faulty_io.h"
 
 struct fixture {
-	char dir[64];
 	struct faulty_io faulty;
 	struct eventlog_config cfg;
 	struct eventlog *log;
@@ -48,30 +47,20 @@ static void open_log(struct fixture *f)
 static void begin(struct fixture *f)
 {
 	memset(f, 0, sizeof(*f));
-	strcpy(f->dir, "/tmp/eventlog-XXXXXX");
-	ASSERT_NOT_NULL(mkdtemp(f->dir));
+	own_dir_on_disk("eventlog");
 	f->cfg = (struct eventlog_config){
 		.io = faulty_io_init(&f->faulty),
 		.clock = clock_real(),
-		.state_dir = f->dir,
+		.state_dir = own_dir,
 		.retry_ms = 5,
 	};
 	open_log(f);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type,
-		      struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static void end(struct fixture *f)
 {
 	eventlog_close(f->log, 1000);
-	EXPECT_OK(nftw(f->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS));
+	own_dir_remove();
 }
 
 static void reopen(struct fixture *f)
@@ -194,7 +183,7 @@ TEST(events_and_their_ids_go_on_over_a_restart)
 
 static int count_files(const char *dir, char newest[512])
 {
-	char path[128], best[256] = "";
+	char path[256], best[256] = "";
 	struct dirent *e;
 	DIR *d;
 	int n = 0;
@@ -231,7 +220,7 @@ TEST(files_are_bounded_in_size_and_number)
 		if (i % 10 == 9)
 			EXPECT_OK(eventlog_flush(f.log, 5000));
 	}
-	EXPECT_INT(count_files(f.dir, newest), 3);
+	EXPECT_INT(count_files(own_dir, newest), 3);
 	ASSERT_OK(stat(newest, &st));
 	EXPECT_TRUE(st.st_size <= 4096);
 	EXPECT_U64(st.st_mode & 0777, 0600);
@@ -244,12 +233,12 @@ TEST(files_are_bounded_in_size_and_number)
 	end(&f);
 }
 
-static void append_to_newest(struct fixture *f, const char *text)
+static void append_to_newest(const char *text)
 {
 	char path[512];
 	FILE *file;
 
-	(void)count_files(f->dir, path);
+	(void)count_files(own_dir, path);
 	file = fopen(path, "a");
 	ASSERT_NOT_NULL(file);
 	ASSERT_TRUE(fputs(text, file) >= 0);
@@ -265,7 +254,7 @@ TEST(a_torn_last_line_costs_itself_only)
 	tell(&f, "a", "one");
 	EXPECT_OK(eventlog_flush(f.log, 5000));
 	eventlog_close(f.log, 1000);
-	append_to_newest(&f, "{\"id\":2,\"time\":\"2026-");
+	append_to_newest("{\"id\":2,\"time\":\"2026-");
 	open_log(&f);
 	see_all(&f, &s);
 	EXPECT_STR(s.text, "one");
@@ -287,7 +276,7 @@ TEST(lines_that_are_no_events_are_left_out)
 	tell(&f, "a", "one");
 	EXPECT_OK(eventlog_flush(f.log, 5000));
 	eventlog_close(f.log, 1000);
-	append_to_newest(&f, "\n[]\n17\n{\"id\":\"9\"}\n{\"id\":-4}\n\xff\xfe\n"
+	append_to_newest("\n[]\n17\n{\"id\":\"9\"}\n{\"id\":-4}\n\xff\xfe\n"
 			     "{\"id\":1,\"object\":\"twice\"}\n{}\n");
 	open_log(&f);
 	tell(&f, "b", "two");
@@ -380,7 +369,7 @@ TEST(a_state_that_is_no_directory_stops_nobody)
 	EXPECT_TRUE(st.failure < 0);
 	EXPECT_TRUE(st.unreadable);
 	eventlog_close(f.log, 1000);
-	f.cfg.state_dir = f.dir;
+	f.cfg.state_dir = own_dir;
 	open_log(&f);
 	see_all(&f, &s);
 	EXPECT_U64(s.n, 0);

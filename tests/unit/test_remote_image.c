@@ -6,6 +6,8 @@
  */
 #include "replica_fixture.h"
 
+#include <ftw.h>
+
 #include "source/remote_image.h"
 
 struct rig {

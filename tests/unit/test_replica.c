@@ -240,8 +240,7 @@ TEST(every_failing_write_or_sync_in_turn_loses_no_acknowledged_point)
 			replica_stop(f.replica);
 			i = h.n_snaps;
 			history_free(&h);
-			fx_remove_root();
-			fx_root[0] = 0;
+			own_dir_remove();
 			if (i >= 6 && !res)
 				break;	/* it went through: all were tried */
 		}

@@ -104,8 +104,7 @@ TEST(skewed_clocks_make_lag_neither_negative_nor_wrong)
 		EXPECT_LE(row.lag_ns, 60 * NSEC_PER_SEC);
 		replica_stop(f.replica);
 		history_free(&h);
-		fx_remove_root();
-		fx_root[0] = 0;
+		own_dir_remove();
 	}
 }
 

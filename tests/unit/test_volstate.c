@@ -8,6 +8,7 @@
 #include <ftw.h>
 #include <sys/mman.h>
 
+#include "lib/own_dir.h"
 #include "lib/tap.h"
 
 #include "base/cleanup.h"
@@ -16,41 +17,14 @@
 #include "unit/nth_io.h"
 
 static struct err err;
-static char root[64];
 static struct io io;
-
-static int remove_one(const char *path, const struct stat *st, int type,
-		      struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
-/* Also when the test ends early. */
-static void remove_root(void)
-{
-	if (root[0])
-		(void)nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	root[0] = '\0';
-}
 
 static void begin(void)
 {
-	static bool registered;
-	const char *dir = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
-
-	(void)snprintf(root, sizeof(root), "%s/us-volstate-XXXXXX", dir);
-	ASSERT_NOT_NULL(mkdtemp(root));
-	if (!registered && !atexit(remove_root))
-		registered = true;
+	own_dir_in_memory("volstate");
 	io.ops = io_posix()->ops;
 	nth_over(&io);
 	err_clear(&err);
-}
-
-static void end(void)
-{
-	remove_root();
 }
 
 static struct acked point(uint64_t seq)
@@ -62,7 +36,7 @@ static struct acked point(uint64_t seq)
 
 static int open_it(struct volstate *v)
 {
-	return volstate_open(&io, rnd_system(), root, "vol", v, &err);
+	return volstate_open(&io, rnd_system(), own_dir, "vol", v, &err);
 }
 
 /* What a life has got to so far. */
@@ -141,7 +115,7 @@ static void judge(const struct known *k, uint64_t n)
 	volstate_close(&v);
 	n_files = 0;
 	odd_name = false;
-	(void)nftw(root, count_one, 16, FTW_PHYS);
+	(void)nftw(own_dir, count_one, 16, FTW_PHYS);
 	ASSERT_MSG(n_files == 3 && !odd_name, "  call %" PRIu64 " (%s): %u "
 		   "files%s", n, nth_names[nth.hit], n_files,
 		   odd_name ? ", one left behind" : "");
@@ -157,7 +131,7 @@ TEST(a_volume_comes_back_with_its_last_point)
 	ASSERT_OK(one_life(&k, 7));
 	judge(&k, 0);
 	EXPECT_U64(k.acked, 7);
-	end();
+	own_dir_remove();
 }
 
 /* Fails at the n-th call; false when there was none. */
@@ -179,7 +153,7 @@ static bool fail_at(uint64_t n, bool onward, int error)
 	judge(&k, n);
 	ASSERT_OK(one_life(&k, 6));
 	judge(&k, n);
-	end();
+	own_dir_remove();
 	return hit;
 }
 
@@ -213,7 +187,7 @@ TEST(short_writes_forget_nothing)
 	nth.halves = true;
 	ASSERT_OK(one_life(&k, 5));
 	judge(&k, 0);
-	end();
+	own_dir_remove();
 }
 
 /* A death before the n-th call: no clean-up of any kind runs. */
@@ -236,7 +210,7 @@ static bool die_at(uint64_t n)
 	if (!WIFSIGNALED(status))
 		ASSERT_INT(WEXITSTATUS(status), 0);
 	judge(k, n);
-	end();
+	own_dir_remove();
 	ASSERT_OK(munmap(k, sizeof(*k)));
 	return WIFSIGNALED(status);
 }
@@ -257,18 +231,18 @@ TEST(another_volumes_state_is_left_alone)
 	char path[200];
 
 	begin();
-	ASSERT_OK(volstate_open(&io, rnd_system(), root, "other", &other,
+	ASSERT_OK(volstate_open(&io, rnd_system(), own_dir, "other", &other,
 				&err));
 	/* Looks like a volume that was cut off, and is none. */
-	(void)snprintf(path, sizeof(path), "%s/volumes/notes.new", root);
+	(void)snprintf(path, sizeof(path), "%s/volumes/notes.new", own_dir);
 	ASSERT_OK(mkdir(path, 0700));
 	ASSERT_OK(open_it(&v));
 	ASSERT_FALSE(uuid_equal(&v.uuid, &other.uuid));
 	EXPECT_OK(access(path, F_OK));
 	volstate_close(&v);
 	volstate_close(&other);
-	ASSERT_OK(volstate_open(&io, rnd_system(), root, "other", &other,
+	ASSERT_OK(volstate_open(&io, rnd_system(), own_dir, "other", &other,
 				&err));
 	volstate_close(&other);
-	end();
+	own_dir_remove();
 }

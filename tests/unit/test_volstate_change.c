@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/own_dir.h"
 #include "lib/tap.h"
 #include "source/volstate.h"
 
@@ -65,27 +66,16 @@ static void steps_init(void)
 
 /* ---- a state directory ---- */
 
-static char dir[64];
-
 static void begin(void)
 {
 	steps_init();
-	snprintf(dir, sizeof(dir), "/tmp/volstate.XXXXXX");
-	ASSERT_TRUE(mkdtemp(dir));
-}
-
-static void end(void)
-{
-	char command[100];
-
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	EXPECT_INT(system(command), 0);
+	own_dir_on_disk("volstate");
 }
 
 static void must_open(struct volstate *v)
 {
 	struct err err = ERR_INIT;
-	int r = volstate_open(io_posix(), rnd_system(), dir, "db1", v, &err);
+	int r = volstate_open(io_posix(), rnd_system(), own_dir, "db1", v, &err);
 
 	if (r)
 		printf("# %s\n", err.message);
@@ -94,10 +84,10 @@ static void must_open(struct volstate *v)
 
 static unsigned int entries(void)
 {
-	char command[128], line[16] = "";
+	char command[200], line[16] = "";
 	FILE *f;
 
-	snprintf(command, sizeof(command), "ls -1 %s/volumes | wc -l", dir);
+	snprintf(command, sizeof(command), "ls -1 %s/volumes | wc -l", own_dir);
 	f = popen(command, "r");
 	ASSERT_TRUE(f && fgets(line, sizeof(line), f));
 	pclose(f);
@@ -163,7 +153,7 @@ TEST(a_rotation_killed_at_any_step_leaves_the_old_key_or_the_new)
 	volstate_close(&v);
 	/* Both were met, and the loop was not over at once. */
 	EXPECT_TRUE(old >= 3 && n - 1 > old);
-	end();
+	own_dir_remove();
 }
 
 /* What an fsync of the directory has not named may be gone after a power cut. */
@@ -189,10 +179,10 @@ TEST(an_opened_key_is_durable_whoever_died_writing_it)
 	volstate_close(&v);
 	ops.fsync = count_fsync;
 	n_dir_syncs = 0;
-	ASSERT_OK(volstate_open(&io, rnd_system(), dir, "db1", &v, NULL));
+	ASSERT_OK(volstate_open(&io, rnd_system(), own_dir, "db1", &v, NULL));
 	EXPECT_TRUE(n_dir_syncs > 0);
 	volstate_close(&v);
-	end();
+	own_dir_remove();
 }
 
 TEST(a_key_that_cannot_be_saved_changes_nothing)
@@ -213,7 +203,7 @@ TEST(a_key_that_cannot_be_saved_changes_nothing)
 	must_open(&v);
 	EXPECT_MEM(&v.key, &before, sizeof(before));
 	volstate_close(&v);
-	end();
+	own_dir_remove();
 }
 
 TEST(what_was_noted_of_the_key_is_remembered_and_old_notes_are_read)
@@ -242,7 +232,7 @@ TEST(what_was_noted_of_the_key_is_remembered_and_old_notes_are_read)
 	EXPECT_INT(v.sw.key_exported_id, 1);
 	EXPECT_INT(v.sw.key_escrowed_id, 0);
 	volstate_close(&v);
-	end();
+	own_dir_remove();
 }
 
 /* ---- another identity ---- */
@@ -291,7 +281,7 @@ TEST(an_adopted_identity_is_the_only_one_and_has_no_history)
 	EXPECT_INT(v.acked.seq, 3);
 	EXPECT_INT(entries(), 1);
 	volstate_close(&v);
-	end();
+	own_dir_remove();
 }
 
 TEST(an_adoption_killed_at_any_step_can_be_repeated)
@@ -324,9 +314,9 @@ TEST(an_adoption_killed_at_any_step_can_be_repeated)
 	EXPECT_MEM(&v.key, &id.key, sizeof(id.key));
 	volstate_close(&v);
 	EXPECT_TRUE(old > 5 && none > 0);
-	volstate_sweep(io_posix(), dir);
+	volstate_sweep(io_posix(), own_dir);
 	EXPECT_INT(entries(), 1);
-	end();
+	own_dir_remove();
 }
 
 TEST(an_identity_that_another_volume_has_is_not_taken)
@@ -336,7 +326,7 @@ TEST(an_identity_that_another_volume_has_is_not_taken)
 
 	begin();
 	must_open(&v);
-	ASSERT_OK(volstate_open(io_posix(), rnd_system(), dir, "db2", &other,
+	ASSERT_OK(volstate_open(io_posix(), rnd_system(), own_dir, "db2", &other,
 				NULL));
 	EXPECT_INT(volstate_adopt(&v, &other.uuid, &other.key, &err), -EEXIST);
 	EXPECT_STR(err.code, "key-conflict");
@@ -345,7 +335,7 @@ TEST(an_identity_that_another_volume_has_is_not_taken)
 	must_open(&v);
 	EXPECT_FALSE(uuid_equal(&v.uuid, &other.uuid));
 	volstate_close(&v);
-	end();
+	own_dir_remove();
 }
 
 /* ---- the end ---- */
@@ -369,7 +359,7 @@ TEST(a_removal_killed_at_any_step_is_whole_or_done)
 		must_open(&v);
 		volstate_close(&v);
 		killed = killed_at(n, remove_it, NULL);
-		r = volstate_find(io_posix(), dir, "db1", &v, NULL);
+		r = volstate_find(io_posix(), own_dir, "db1", &v, NULL);
 		ASSERT_TRUE(r == 0 || r == -ENOENT);
 		if (r) {
 			gone++;
@@ -380,9 +370,9 @@ TEST(a_removal_killed_at_any_step_is_whole_or_done)
 		volstate_close(&v);
 	}
 	EXPECT_TRUE(whole > 0 && gone > 3);
-	volstate_sweep(io_posix(), dir);
+	volstate_sweep(io_posix(), own_dir);
 	EXPECT_INT(entries(), 0);
-	end();
+	own_dir_remove();
 }
 
 TEST(looking_for_a_volume_makes_none)
@@ -391,8 +381,8 @@ TEST(looking_for_a_volume_makes_none)
 	struct volstate v;
 
 	begin();
-	EXPECT_INT(volstate_find(io_posix(), dir, "db1", &v, &err), -ENOENT);
+	EXPECT_INT(volstate_find(io_posix(), own_dir, "db1", &v, &err), -ENOENT);
 	EXPECT_INT(err.num, 0);
 	EXPECT_INT(entries(), 0);
-	end();
+	own_dir_remove();
 }
