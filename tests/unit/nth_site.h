@@ -95,37 +95,8 @@ static bool site_due(const char *what, const void *at)
 
 /* ---- memory ---- */
 
-/* Whoever lies below: a sanitizer, or the C library itself. */
-void *__interceptor_malloc(size_t) __attribute__((weak));
-void *__interceptor_calloc(size_t, size_t) __attribute__((weak));
-void *__interceptor_realloc(void *, size_t) __attribute__((weak));
-void *__libc_malloc(size_t);
-void *__libc_calloc(size_t, size_t);
-void *__libc_realloc(void *, size_t);
-
-void *malloc(size_t n)
-{
-	if (SITE_DUE)
-		return NULL;
-	return __interceptor_malloc ? __interceptor_malloc(n) :
-				      __libc_malloc(n);
-}
-
-void *calloc(size_t n, size_t size)
-{
-	if (SITE_DUE)
-		return NULL;
-	return __interceptor_calloc ? __interceptor_calloc(n, size) :
-				      __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t n)
-{
-	if (SITE_DUE)
-		return NULL;
-	return __interceptor_realloc ? __interceptor_realloc(p, n) :
-				       __libc_realloc(p, n);
-}
+#define ALLOC_FAILS(what, caller) site_due(what, caller)
+#include "unit/alloc_hooks.h"
 
 /* The function of the library itself. */
 #define SITE_NEXT(name) ((__typeof__(&(name)))dlsym(RTLD_NEXT, #name))

@@ -11,12 +11,9 @@
  *
  * test-timeout: 2000
  */
-#include <dlfcn.h>
-#include <ftw.h>
-#include <link.h>
-#include <stdatomic.h>
 #include <sys/mman.h>
 
+#include "lib/own_dir.h"
 #include "lib/tap.h"
 
 #include "net/conn.h"
@@ -29,6 +26,7 @@
 #include "source/volstate.h"
 #include "store/store.h"
 
+#include "unit/nth_alloc.h"
 #include "unit/nth_io.h"
 
 #define BLOCKS 48U
@@ -36,93 +34,6 @@
 #define TARGETS 3U			/* points that the life wants */
 #define SEQS 24U			/* and may need, failures counted */
 #define TRIES 6U
-
-/* ---- allocations ---- */
-
-static atomic_ullong alloc_calls, alloc_at;
-static atomic_bool alloc_armed, alloc_hit;
-static bool alloc_everywhere;		/* libraries' as well */
-
-/* Of the C library, which allocates in our name, and of the program. */
-static struct range {
-	uintptr_t from, to;
-} ours[2];
-
-static int note_range(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	uintptr_t libc = (uintptr_t)dlsym(RTLD_DEFAULT, "opendir");
-	struct range r = { UINTPTR_MAX, 0 };
-	int i;
-
-	(void)size, (void)arg;
-	for (i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-		uintptr_t at = info->dlpi_addr + p->p_vaddr;
-
-		if (p->p_type != PT_LOAD)
-			continue;
-		r.from = MIN(r.from, at);
-		r.to = MAX(r.to, at + p->p_memsz);
-	}
-	if (libc >= r.from && libc < r.to)
-		ours[1] = r;
-	else if ((uintptr_t)note_range >= r.from &&
-		 (uintptr_t)note_range < r.to)
-		ours[0] = r;
-	return 0;
-}
-
-static bool is_ours(const void *caller)
-{
-	uintptr_t at = (uintptr_t)caller;
-
-	return (at >= ours[0].from && at < ours[0].to) ||
-	       (at >= ours[1].from && at < ours[1].to);
-}
-
-static bool alloc_due(const void *caller)
-{
-	if (!atomic_load(&alloc_armed) ||
-	    (!alloc_everywhere && !is_ours(caller)))
-		return false;
-	if (atomic_fetch_add(&alloc_calls, 1) + 1 != atomic_load(&alloc_at))
-		return false;
-	atomic_store(&alloc_hit, true);
-	errno = ENOMEM;
-	return true;
-}
-
-/* Whoever lies below: a sanitizer, or the C library itself. */
-void *__interceptor_malloc(size_t) __attribute__((weak));
-void *__interceptor_calloc(size_t, size_t) __attribute__((weak));
-void *__interceptor_realloc(void *, size_t) __attribute__((weak));
-void *__libc_malloc(size_t);
-void *__libc_calloc(size_t, size_t);
-void *__libc_realloc(void *, size_t);
-
-void *malloc(size_t n)
-{
-	if (alloc_due(__builtin_return_address(0)))
-		return NULL;
-	return __interceptor_malloc ? __interceptor_malloc(n) :
-				      __libc_malloc(n);
-}
-
-void *calloc(size_t n, size_t size)
-{
-	if (alloc_due(__builtin_return_address(0)))
-		return NULL;
-	return __interceptor_calloc ? __interceptor_calloc(n, size) :
-				      __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t n)
-{
-	if (alloc_due(__builtin_return_address(0)))
-		return NULL;
-	return __interceptor_realloc ? __interceptor_realloc(p, n) :
-				       __libc_realloc(p, n);
-}
 
 /* ---- the life ---- */
 
@@ -140,7 +51,7 @@ static struct shared {
 } *sh;
 
 struct life {
-	char state[100], store[100];
+	char state[200], store[200];
 	struct io io;
 	struct replica *replica;
 	struct tracker_mem_words *words;
@@ -163,7 +74,6 @@ struct life {
 };
 
 static struct err err;
-static char root[64];
 
 static void on_fps(void *arg, uint64_t first, uint32_t count,
 		   const uint8_t *fps)
@@ -521,17 +431,15 @@ static void arm(struct life *l, enum fault fault, uint64_t at)
 		nth_over(&l->io);
 		nth.at = at;
 	}
-	if (fault != ALLOC)
-		return;
-	atomic_store(&alloc_at, at);
-	atomic_store(&alloc_armed, true);
+	if (fault == ALLOC)
+		nth_alloc_arm(at);
 }
 
 static void disarm(struct life *l)
 {
-	atomic_store(&alloc_armed, false);
-	sh->hit |= atomic_load(&alloc_hit) || nth.has_hit;
-	sh->calls = l->fault == ALLOC ? atomic_load(&alloc_calls) :
+	nth_alloc_disarm();
+	sh->hit |= nth_alloc.has_hit || nth.has_hit;
+	sh->calls = l->fault == ALLOC ? nth_alloc.calls :
 		    l->fault == FILES ? nth.calls : l->reads;
 	nth_heal();
 }
@@ -560,8 +468,8 @@ static int read_all(struct life *l)
 static void life_init(struct life *l)
 {
 	memset(l, 0, sizeof(*l));
-	(void)snprintf(l->state, sizeof(l->state), "%s/state", root);
-	(void)snprintf(l->store, sizeof(l->store), "%s/store", root);
+	(void)snprintf(l->state, sizeof(l->state), "%s/state", own_dir);
+	(void)snprintf(l->store, sizeof(l->store), "%s/store", own_dir);
 	(void)mkdir(l->state, 0700);
 	l->io.ops = io_posix()->ops;
 	l->words = tracker_mem_words_new(BLOCKS, 4);
@@ -590,7 +498,6 @@ static void live(enum fault fault, uint64_t at)
 	unsigned int i;
 
 	life_init(&l);
-	(void)dl_iterate_phdr(note_range, NULL);
 	arm(&l, fault, at);
 	for (i = 1; i <= TARGETS; i++) {
 		change(&l, i);
@@ -609,30 +516,9 @@ static void live(enum fault fault, uint64_t at)
 
 /* ---- around it ---- */
 
-static int remove_one(const char *path, const struct stat *st, int type,
-		      struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
-/* Also when the test ends early. */
-static void remove_root(void)
-{
-	if (root[0])
-		(void)nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	root[0] = '\0';
-}
-
 static void begin(void)
 {
-	static bool registered;
-	const char *dir = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
-
-	(void)snprintf(root, sizeof(root), "%s/us-path-XXXXXX", dir);
-	ASSERT_NOT_NULL(mkdtemp(root));
-	if (!registered && !atexit(remove_root))
-		registered = true;
+	own_dir_in_memory("path");
 	if (!sh)
 		sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -643,22 +529,20 @@ static void begin(void)
 /* By somebody who has only the files. */
 static void judge(void)
 {
+	char path[200];
 	const struct store_config cfg = {
 		.io = io_posix(),
 		.clock = clock_real(),
 		.rnd = rnd_system(),
-		.path = root,
+		.path = path,
 		.read_only = true,
 	};
-	struct store_config at = cfg;
 	struct point_info p;
 	struct store *s;
-	char path[100];
 
-	(void)snprintf(path, sizeof(path), "%s/store", root);
-	at.path = path;
+	(void)snprintf(path, sizeof(path), "%s/store", own_dir);
 	err_clear(&err);
-	ASSERT_MSG(store_open(&at, &s, &err) == 0, "  %s", err.message);
+	ASSERT_MSG(store_open(&cfg, &s, &err) == 0, "  %s", err.message);
 	ASSERT_OK(store_point_at(s, &sh->volume, INT64_MAX, &p));
 	ASSERT_GE(p.meta.seq, sh->acked);
 	ASSERT_MSG(read_points(s) == 0, "  %s", err.message);
@@ -688,7 +572,7 @@ static bool fail_at(enum fault fault, uint64_t n)
 					 WEXITSTATUS(status));
 	ASSERT_GE(sh->acked, TARGETS);
 	judge();
-	remove_root();
+	own_dir_remove();
 	return sh->hit;
 }
 
@@ -696,7 +580,7 @@ static bool fail_at(enum fault fault, uint64_t n)
  * many, another set each time. */
 static void fail_each(enum fault fault, uint64_t one_of, uint64_t least)
 {
-	const uint64_t in_long = fault == ALLOC && alloc_everywhere ? 10 : 1;
+	const uint64_t in_long = fault == ALLOC && nth_alloc.everywhere ? 10 : 1;
 	const char *seed = getenv("TEST_SEED");
 	uint64_t n = 1, done = 0;
 
@@ -721,7 +605,7 @@ TEST_WITH_TIMEOUT(each_allocation_of_ours_failing_loses_no_point, 800)
 
 TEST_WITH_TIMEOUT(each_allocation_of_a_library_failing_loses_no_point, 800)
 {
-	alloc_everywhere = true;
+	nth_alloc.everywhere = true;
 	fail_each(ALLOC, 251, 1000);
 }
 
