@@ -421,6 +421,7 @@ void lab_init(struct lab *l, uint64_t seed, uint64_t n_blocks)
 {
 	memset(l, 0, sizeof(*l));
 	lab_make_dir(l->dir);
+	l->made_dir = true;
 	init(l, seed, n_blocks);
 }
 
@@ -441,7 +442,7 @@ void lab_free(struct lab *l)
 	fp_ctx_free(l->fps);
 	lab_image_free(&l->now);
 	buf_free(&l->units);
-	if (!l->other_io)
+	if (l->made_dir)
 		lab_remove(l->dir);
 }
 

@@ -76,6 +76,7 @@ void lab_image_free(struct lab_image *im);
 
 struct lab {
 	char dir[64];
+	bool made_dir;			/* in the real file system */
 	struct labio io;
 	struct rnd_seeded rnd;
 	uint64_t segment_bytes;
