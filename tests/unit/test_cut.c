@@ -9,116 +9,34 @@
 #include <setjmp.h>
 #include <string.h>
 
-#include "base/rnd.h"
 #include "source/cut.h"
 #include "source/reader_mem.h"
-#include "tracker/tracker_mem.h"
-#include "wire/unit.h"
+#include "unit/step_writers.h"
 
-#define BLOCK 4096U
-#define CHAINS 2U
-#define SLOTS 3U			/* a chain's places, one block each */
 #define N_BLOCKS 200U			/* several leaf words */
-#define TAGS 4U
-
-/* One writer of dependent writes: n to its places, one after another. */
-struct writer {
-	uint64_t n;
-	unsigned int place;
-	enum { W_IDLE, W_MARKING, W_FLYING, W_LANDED } at;
-	struct mark mark;
-	unsigned int sectors;		/* of the block that have landed */
-};
+#define APART 67U			/* places in different words */
 
 struct sim {
-	struct rnd_seeded rnd;
-	uint8_t *device;
+	struct writers ws;		/* with the device and the lot */
 	uint8_t *image;			/* what a sink was given */
-	struct tracker_mem_words *words;
 	struct tracker *tracker;
 	struct reader *reader;
 	struct cut *cut;
 	struct cut_sink sink;
-	struct writer w[CHAINS];
-	bool stopped;			/* writers begin no new write */
-	bool lose_completions, without_reread, skip_summary;
 	bool without_check;
 	bool kill;			/* die at a random step */
 	bool fail_reads;		/* the device gives EIO */
 	jmp_buf death;
-	uint64_t steps, deaths, points;
+	uint64_t deaths, points;
 };
 
 static struct sim *the;			/* hooks have no other way to it */
 
-static uint64_t place_block(unsigned int chain, unsigned int place)
-{
-	return 5 + chain + place * 67;	/* places in different words */
-}
-
-static bool chance(unsigned int one_in)
-{
-	return !rnd_seeded_below(&the->rnd, one_in);
-}
-
-static void put_sector(uint64_t block, unsigned int sector, uint64_t n)
-{
-	memcpy(the->device + block * BLOCK + sector * 512, &n, sizeof(n));
-}
-
-/* A step of one writer; its data lands sector by sector. */
-static void writer_step(struct writer *w, unsigned int chain)
-{
-	uint64_t block = place_block(chain, w->place);
-
-	switch (w->at) {
-	case W_IDLE:
-		if (the->stopped && w->place == 0)
-			return;
-		if (w->place == 0)
-			w->n++;
-		memset(&w->mark, 0, sizeof(w->mark));
-		w->mark.slot = chain * 2 + rnd_seeded_below(&the->rnd, 2);
-		w->mark.first = block;
-		w->mark.count = 1;
-		w->mark.without_reread = the->without_reread;
-		w->mark.skip_summary_if_leaf_set = the->skip_summary;
-		w->sectors = 0;
-		w->at = W_MARKING;
-		return;
-	case W_MARKING:
-		if (!mark_step(the->words, &w->mark))
-			w->at = W_FLYING;
-		return;
-	case W_FLYING:
-		if (w->sectors < BLOCK / 512)
-			put_sector(block, w->sectors++, w->n);
-		else
-			w->at = W_LANDED;
-		return;
-	case W_LANDED:
-		if (!the->lose_completions || chance(2))
-			mark_complete(the->words, w->mark.slot);
-		w->place = (w->place + 1) % SLOTS;
-		w->at = W_IDLE;
-		return;
-	}
-}
-
 /* Between any two steps of the engine: others move, or it dies. */
 static void world_moves(void)
 {
-	unsigned int n = chance(2) ? (unsigned int)rnd_seeded_below(
-					     &the->rnd, 4) : 0;
-
-	the->steps++;
-	while (n--) {
-		unsigned int chain =
-			(unsigned int)rnd_seeded_below(&the->rnd, CHAINS);
-
-		writer_step(&the->w[chain], chain);
-	}
-	if (the->kill && chance(400))
+	writers_move(&the->ws, 2);
+	if (the->kill && writers_chance(&the->ws, 400))
 		longjmp(the->death, 1);
 }
 
@@ -166,9 +84,9 @@ static int sink_stage(struct cut_sink *s, uint64_t first, uint32_t count,
 static void open_engine(struct sim *s, bool adopted)
 {
 	struct reader_mem_config rc = {
-		.data = s->device,
+		.data = s->ws.device,
 		.size_bytes = N_BLOCKS * BLOCK,
-		.seed = rnd_seeded_next(&s->rnd),
+		.seed = rnd_seeded_next(&s->ws.rnd),
 		.slice_bytes = 2048,
 		.before_copy = before_copy,
 		.fault = fault,
@@ -176,7 +94,8 @@ static void open_engine(struct sim *s, bool adopted)
 	struct cut_config cc = { 0 };
 	struct err err = ERR_INIT;
 
-	ASSERT_OK(tracker_mem_open(s->words, 12, adopted, &s->tracker));
+	ASSERT_OK(tracker_mem_open(s->ws.words, US_BLOCK_SHIFT, adopted,
+				   &s->tracker));
 	ASSERT_OK(reader_open_mem(&rc, &s->reader));
 	cc.tracker = s->tracker;
 	cc.reader = s->reader;
@@ -204,12 +123,14 @@ static void close_engine(struct sim *s)
 static void sim_open(struct sim *s, uint64_t seed)
 {
 	the = s;
-	rnd_seeded_init(&s->rnd, seed);
-	s->device = calloc(N_BLOCKS, BLOCK);
+	rnd_seeded_init(&s->ws.rnd, seed);
+	s->ws.apart = APART;
+	s->ws.shift = US_BLOCK_SHIFT;
+	s->ws.device = calloc(N_BLOCKS, BLOCK);
 	s->image = calloc(N_BLOCKS, BLOCK);
-	s->words = tracker_mem_words_new(N_BLOCKS, TAGS);
-	ASSERT_TRUE(s->device && s->image && s->words);
-	s->words->w.step = on_step;
+	s->ws.words = tracker_mem_words_new(N_BLOCKS, TAGS);
+	ASSERT_TRUE(s->ws.device && s->image && s->ws.words);
+	s->ws.words->w.step = on_step;
 	s->sink.expect = sink_expect;
 	s->sink.stage = sink_stage;
 	open_engine(s, false);
@@ -218,8 +139,8 @@ static void sim_open(struct sim *s, uint64_t seed)
 static void sim_close(struct sim *s)
 {
 	close_engine(s);
-	tracker_mem_words_free(s->words);
-	free(s->device);
+	tracker_mem_words_free(s->ws.words);
+	free(s->ws.device);
 	free(s->image);
 }
 
@@ -228,12 +149,12 @@ static bool image_is_legal(const struct sim *s)
 {
 	unsigned int c, p, i;
 
-	for (c = 0; c < CHAINS; c++) {
-		uint64_t lo[SLOTS], hi[SLOTS];
+	for (c = 0; c < WRITERS; c++) {
+		uint64_t lo[PLACES], hi[PLACES];
 
-		for (p = 0; p < SLOTS; p++) {
+		for (p = 0; p < PLACES; p++) {
 			const uint8_t *b =
-				s->image + place_block(c, p) * BLOCK;
+				s->image + writer_block(&s->ws, c, p) * BLOCK;
 
 			lo[p] = UINT64_MAX;
 			hi[p] = 0;
@@ -247,7 +168,7 @@ static bool image_is_legal(const struct sim *s)
 			if (p && hi[p] > lo[p - 1])
 				return false;
 		}
-		if (hi[0] > lo[SLOTS - 1] + 1)
+		if (hi[0] > lo[PLACES - 1] + 1)
 			return false;
 	}
 	return true;
@@ -262,7 +183,7 @@ static bool cut_once(struct sim *s, bool *legal)
 
 	for (i = 0; i < 30; i++) {
 		/* Nobody to read for, for a while. */
-		while (chance(8)) {
+		while (writers_chance(&the->ws, 8)) {
 			ASSERT_OK(cut_collect(s->cut, &err));
 			world_moves();
 		}
@@ -274,7 +195,7 @@ static bool cut_once(struct sim *s, bool *legal)
 		cut_committed(s->cut);
 		world_moves();
 		/* The acknowledgement comes, or the session is lost. */
-		if (chance(4))
+		if (writers_chance(&the->ws, 4))
 			cut_session_lost(s->cut);
 		else
 			cut_acked(s->cut);
@@ -288,15 +209,15 @@ static bool settles_equal(struct sim *s)
 	bool legal = false;
 	unsigned int c, i;
 
-	s->stopped = true;
+	s->ws.rest = true;
 	s->kill = false;
 	for (i = 0; i < 2000; i++)
-		for (c = 0; c < CHAINS; c++)
-			if (s->w[c].at != W_IDLE || s->w[c].place)
-				writer_step(&s->w[c], c);
+		for (c = 0; c < WRITERS; c++)
+			if (s->ws.w[c].at != W_IDLE || s->ws.w[c].place)
+				writer_step(&s->ws, c);
 	if (!cut_once(s, &legal) || !legal)
 		return false;
-	return !memcmp(s->image, s->device, (size_t)N_BLOCKS * BLOCK);
+	return !memcmp(s->image, s->ws.device, (size_t)N_BLOCKS * BLOCK);
 }
 
 /* A whole life from one seed: false when a point is illegal or data is lost. */
@@ -379,14 +300,14 @@ TEST(death_at_any_step_loses_nothing)
 
 TEST(lost_completions_lose_nothing)
 {
-	struct sim o = { .kill = true, .lose_completions = true };
+	struct sim o = { .kill = true, .ws.missed_one_in = 2 };
 
 	lives_are_legal(&o, 40, 60);
 }
 
 TEST(without_the_reread_a_seed_refutes_the_cut)
 {
-	struct sim o = { .without_reread = true };
+	struct sim o = { .ws.without_reread = true };
 
 	ASSERT_TRUE(some_life_is_refuted(&o, 400, 60));
 }
@@ -400,7 +321,7 @@ TEST(without_the_per_read_check_a_seed_refutes_the_cut)
 
 TEST(an_error_of_the_device_makes_no_point_and_stays_dirty)
 {
-	struct sim s = { .stopped = true, .fail_reads = true };
+	struct sim s = { .ws.rest = true, .fail_reads = true };
 	struct cut_round round;
 	struct err err = ERR_INIT;
 
@@ -425,7 +346,7 @@ TEST(an_error_of_the_device_makes_no_point_and_stays_dirty)
 
 TEST(a_lost_session_leaves_everything_pending_to_be_read_again)
 {
-	struct sim s = { .stopped = true };
+	struct sim s = { .ws.rest = true };
 	struct cut_round round;
 	struct err err = ERR_INIT;
 

@@ -13,30 +13,17 @@
 #include <string.h>
 
 #include "base/checked.h"
-#include "base/rnd.h"
 #include "source/cut.h"
 #include "source/reader_mem.h"
-#include "tracker/tracker_mem.h"
 #include "source/verify.h"
-#include "wire/unit.h"
+#include "unit/step_writers.h"
 
-#define BLOCK 4096U
-#define WRITERS 2U
-#define PLACES 3U
 #define N_BLOCKS 90U
-#define TAGS 4U
+#define APART 41U
 #define MAIL_MAX 64U
 
 static struct volume_key key = { .id = 1, .bytes = { 7 } };
 static const struct uuid volume = { { 9 } };
-
-struct writer {
-	uint64_t n;
-	unsigned int place;
-	enum { W_IDLE, W_MARKING, W_FLYING, W_LANDED } at;
-	struct mark mark;
-	unsigned int sectors;
-};
 
 enum plant {
 	PLANT_NOTHING, PLANT_ON_DEVICE, PLANT_CONTENT, PLANT_DAMAGE,
@@ -51,23 +38,18 @@ struct mail {
 };
 
 struct sim {
-	struct rnd_seeded rnd;
-	uint32_t shift;			/* of the tracking block */
-	uint8_t *device;
+	struct writers ws;		/* with the device and the lot */
 	uint8_t *open, *point;		/* the replica's two images */
 	uint8_t held[N_BLOCKS];		/* of point: an enum wire_held */
 	bool staged[N_BLOCKS];
 	uint64_t seq;			/* of the newest point */
-	struct tracker_mem_words *words;
 	struct tracker *tracker;
 	struct reader *reader;
 	struct cut *cut;
 	struct cut_sink sink;
 	struct verify *verify;
 	struct fp_ctx *fp;
-	struct writer w[WRITERS];
 	bool one_block;			/* one tracking block, of many cells */
-	bool rests;			/* writers begin no new write */
 	bool without_check, without_pending;
 	bool unsound;			/* writes were missed, and it is known */
 	bool is_sound_blind;		/* ... but nobody asks */
@@ -77,16 +59,6 @@ struct sim {
 };
 
 static struct sim *the;
-
-static bool chance(unsigned int one_in)
-{
-	return !rnd_seeded_below(&the->rnd, one_in);
-}
-
-static uint64_t place_block(unsigned int w, unsigned int place)
-{
-	return 5 + w + place * 41;
-}
 
 /* ---- the replica ---- */
 
@@ -148,59 +120,13 @@ static void make_point(struct sim *s)
 	}
 }
 
-/* ---- writers ---- */
-
-static void writer_step(struct writer *w, unsigned int i)
-{
-	uint64_t block = place_block(i, w->place);
-
-	switch (w->at) {
-	case W_IDLE:
-		if (the->rests && w->place == 0)
-			return;
-		w->n += w->place == 0;
-		w->mark = (struct mark){
-			.slot = i * 2 + rnd_seeded_below(&the->rnd, 2),
-			.first = block >> (the->shift - 12),
-			.count = 1,
-		};
-		w->sectors = 0;
-		w->at = W_MARKING;
-		return;
-	case W_MARKING:
-		if (!mark_step(the->words, &w->mark))
-			w->at = W_FLYING;
-		return;
-	case W_FLYING:
-		if (w->sectors == BLOCK / 512)
-			w->at = W_LANDED;
-		else
-			memcpy(the->device + block * BLOCK + w->sectors++ * 512,
-			       &w->n, sizeof(w->n));
-		return;
-	case W_LANDED:
-		if (!chance(8))		/* some completions are missed */
-			mark_complete(the->words, w->mark.slot);
-		w->place = (w->place + 1) % PLACES;
-		w->at = W_IDLE;
-		return;
-	}
-}
+/* ---- between any two steps ---- */
 
 static void world_moves(void)
 {
 	/* One block that all write to: cuts need a moment. */
-	unsigned int n = chance(the->one_block ? 64 : 2) ?
-				 (unsigned int)rnd_seeded_below(&the->rnd, 4) :
-				 0;
-
-	while (n--) {
-		unsigned int i =
-			(unsigned int)rnd_seeded_below(&the->rnd, WRITERS);
-
-		writer_step(&the->w[i], i);
-	}
-	if (chance(16))
+	writers_move(&the->ws, the->one_block ? 64 : 2);
+	if (writers_chance(&the->ws, 16))
 		mail_comes(the);
 }
 
@@ -264,23 +190,27 @@ static void sim_open(struct sim *s, uint64_t seed)
 	uint64_t n;
 
 	the = s;
-	rnd_seeded_init(&s->rnd, seed);
-	s->shift = s->one_block ? 20 :
-		   12 + 2 * (uint32_t)rnd_seeded_below(&s->rnd, 2);
-	n = div_up_u64(N_BLOCKS * BLOCK, 1ULL << s->shift);
-	s->device = calloc(N_BLOCKS, BLOCK);
+	rnd_seeded_init(&s->ws.rnd, seed);
+	s->ws.apart = APART;
+	s->ws.missed_one_in = 8;
+	s->ws.shift = s->one_block ? 20 :
+		   12 + 2 * (uint32_t)writers_below(&s->ws, 2);
+	n = div_up_u64(N_BLOCKS * BLOCK, 1ULL << s->ws.shift);
+	s->ws.device = calloc(N_BLOCKS, BLOCK);
 	s->open = calloc(N_BLOCKS, BLOCK);
 	s->point = calloc(N_BLOCKS, BLOCK);
-	s->words = tracker_mem_words_new(n, TAGS);
+	s->ws.words = tracker_mem_words_new(n, TAGS);
 	s->fp = fp_ctx_new(&key, &volume);
-	ASSERT_TRUE(s->device && s->open && s->point && s->words && s->fp);
+	ASSERT_TRUE(s->ws.device && s->open && s->point && s->ws.words &&
+		    s->fp);
 	memset(s->held, WIRE_HELD_ABSENT, sizeof(s->held));
-	memset(s->device + 20 * BLOCK, 0x33, 3 * BLOCK);
-	s->words->w.step = on_step;
+	memset(s->ws.device + 20 * BLOCK, 0x33, 3 * BLOCK);
+	s->ws.words->w.step = on_step;
 	s->sink = (struct cut_sink){ sink_expect, sink_stage };
-	rc.data = s->device;
-	rc.seed = rnd_seeded_next(&s->rnd);
-	ASSERT_OK(tracker_mem_open(s->words, s->shift, false, &s->tracker));
+	rc.data = s->ws.device;
+	rc.seed = rnd_seeded_next(&s->ws.rnd);
+	ASSERT_OK(tracker_mem_open(s->ws.words, s->ws.shift, false,
+				   &s->tracker));
 	ASSERT_OK(reader_open_mem(&rc, &s->reader));
 	cc.tracker = s->tracker;
 	cc.reader = s->reader;
@@ -314,9 +244,9 @@ static void sim_close(struct sim *s)
 	cut_free(s->cut);
 	s->reader->ops->close(s->reader);
 	s->tracker->ops->close(s->tracker, false);
-	tracker_mem_words_free(s->words);
+	tracker_mem_words_free(s->ws.words);
 	fp_ctx_free(s->fp);
-	free(s->device);
+	free(s->ws.device);
 	free(s->open);
 	free(s->point);
 }
@@ -336,7 +266,7 @@ static void commit(struct sim *s)
 	struct err err = ERR_INIT;
 
 	cut_committed(s->cut);
-	if (chance(16)) {		/* lost on the way there */
+	if (writers_chance(&the->ws, 16)) {	/* lost on the way there */
 		lose_session(s);
 		return;
 	}
@@ -350,7 +280,7 @@ static void ack(struct sim *s)
 {
 	if (!cut_has_outstanding(s->cut))
 		return;
-	if (chance(16)) {		/* lost on the way back */
+	if (writers_chance(&the->ws, 16)) {	/* lost on the way back */
 		lose_session(s);
 		return;
 	}
@@ -366,7 +296,7 @@ static bool turn(struct sim *s)
 	struct err err = ERR_INIT;
 	int r;
 
-	if (chance(3)) {
+	if (writers_chance(&the->ws, 3)) {
 		ASSERT_OK(cut_round(s->cut, &round, &err));
 		if (round.converged && s->unsound) {
 			/* As volume_device_verify() does. */
@@ -379,11 +309,11 @@ static bool turn(struct sim *s)
 			if (!cut_need_blocks(s->cut))
 				commit(s);
 		}
-	} else if (chance(3)) {
+	} else if (writers_chance(&the->ws, 3)) {
 		ack(s);
 	} else if (s->verify) {
 		r = verify_slice(s->verify, 1 + (uint32_t)rnd_seeded_below(
-							&s->rnd, 32), &err);
+							&s->ws.rnd, 32), &err);
 		ASSERT_GE(r, 0);
 		if (r == VERIFY_DONE)
 			return false;
@@ -417,16 +347,17 @@ static bool verify_to_the_end(struct sim *s, struct verify_report *rep)
 /* A block that nobody writes to, also not through its tracking block. */
 static uint64_t quiet_block(struct sim *s)
 {
-	uint64_t b, k = s->shift - 12;
+	uint64_t b, k = s->ws.shift - 12;
 	unsigned int w, p;
 	bool quiet;
 
 	do {
 		quiet = true;
-		b = rnd_seeded_below(&s->rnd, N_BLOCKS);
+		b = writers_below(&s->ws, N_BLOCKS);
 		for (w = 0; w < WRITERS; w++)
 			for (p = 0; p < PLACES; p++)
-				quiet &= place_block(w, p) >> k != b >> k;
+				quiet &= writer_block(&s->ws, w, p) >> k !=
+					 b >> k;
 	} while (!quiet);
 	return b;
 }
@@ -439,10 +370,10 @@ static uint64_t plant(struct sim *s, enum plant what, enum verify_what *told)
 	*told = VERIFY_CONTENT;
 	switch (what) {
 	case PLANT_ON_DEVICE:
-		s->device[b * BLOCK + rnd_seeded_below(&s->rnd, BLOCK)] ^= 0x10;
+		s->ws.device[b * BLOCK + writers_below(&s->ws, BLOCK)] ^= 0x10;
 		break;
 	case PLANT_CONTENT:
-		s->point[b * BLOCK + rnd_seeded_below(&s->rnd, BLOCK)] ^= 1;
+		s->point[b * BLOCK + writers_below(&s->ws, BLOCK)] ^= 1;
 		break;
 	case PLANT_DAMAGE:
 		s->held[b] = WIRE_HELD_DAMAGED;
@@ -620,11 +551,11 @@ TEST(what_never_comes_to_rest_while_no_point_is_made_counts_as_skipped)
 	struct err err = ERR_INIT;
 	unsigned int i;
 
-	sim = (struct sim){ .rests = true };
+	sim = (struct sim){ .ws.rest = true };
 	open_and_start(&sim, 3);
 	start_verify(&sim);
 	/* A mark, and no cut that would look at it. */
-	sim.words->w.leaf[sim.words->flips & 1][0] |= 1;
+	sim.ws.words->w.leaf[sim.ws.words->flips & 1][0] |= 1;
 	for (i = 0; i < 1000; i++) {
 		ASSERT_GE(verify_slice(sim.verify, 8, &err), 0);
 		mail_comes(&sim);
@@ -634,8 +565,9 @@ TEST(what_never_comes_to_rest_while_no_point_is_made_counts_as_skipped)
 	EXPECT_INT(verify_slice(sim.verify, 8, &err), VERIFY_DONE);
 	verify_get_report(sim.verify, &rep);
 	EXPECT_U64(rep.n_diffs, 0);
-	EXPECT_U64(rep.skipped_bytes, 1ULL << sim.shift);
-	EXPECT_U64(rep.compared_bytes, N_BLOCKS * BLOCK - (1ULL << sim.shift));
+	EXPECT_U64(rep.skipped_bytes, 1ULL << sim.ws.shift);
+	EXPECT_U64(rep.compared_bytes,
+		   N_BLOCKS * BLOCK - (1ULL << sim.ws.shift));
 	sim_close(&sim);
 }
 
@@ -643,7 +575,7 @@ TEST(differences_are_all_counted_and_remembered_up_to_a_limit)
 {
 	unsigned int b;
 
-	sim = (struct sim){ .rests = true };
+	sim = (struct sim){ .ws.rest = true };
 	open_and_start(&sim, 4);
 	for (b = 0; b < N_BLOCKS; b++)
 		sim.held[b] = b % 3 ? WIRE_HELD_DAMAGED : WIRE_HELD_SOUND;
