@@ -148,14 +148,10 @@ int tracker_mem_open(struct tracker_mem_words *m, uint32_t block_shift,
 
 /* ---- the marking side ---- */
 
-static void set_leaf(struct tracker_mem_words *m, struct mark *k, uint64_t b)
+static void set_leaf(struct tracker_mem_words *m, const struct mark *k,
+		     uint64_t b)
 {
-	uint64_t *leaf = &m->w.leaf[k->flips & 1][b / 64];
-	bool was = *leaf >> (b % 64) & 1;
-
-	*leaf |= 1ULL << (b % 64);
-	if (was && k->skip_summary_if_leaf_set)
-		k->block = UINT64_MAX;	/* "must be set already" */
+	m->w.leaf[k->flips & 1][b / 64] |= 1ULL << (b % 64);
 }
 
 static void set_summary(struct tracker_mem_words *m, const struct mark *k,
@@ -197,10 +193,7 @@ bool mark_step(struct tracker_mem_words *m, struct mark *k)
 		set_leaf(m, k, k->block);
 		return true;
 	case AT_SUMMARY:
-		if (k->block != UINT64_MAX)
-			set_summary(m, k, k->block);
-		else
-			k->block = k->first + k->count - 1;
+		set_summary(m, k, k->block);
 		k->block++;
 		k->step = k->block < k->first + k->count ? AT_LEAF : AT_REREAD;
 		return true;

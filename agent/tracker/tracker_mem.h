@@ -37,9 +37,8 @@ struct mark {
 	uint64_t old, flips;
 	int step;
 	uint64_t block;
-	/* Guards switched off, for tests that must fail then. */
+	/* A guard switched off, for tests that must fail then. */
 	bool without_reread;
-	bool skip_summary_if_leaf_set;
 };
 
 bool mark_step(struct tracker_mem_words *m, struct mark *k);
