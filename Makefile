@@ -256,10 +256,23 @@ check: deps
 	$(build_for_check)
 	$(Q)BUILD=$(BUILD) tests/run
 
-check-long: deps
+check-long: deps deps-vm
 	$(build_for_check)
 	+$(Q)$(MAKE) $(PARALLEL) SAN=thread unit-tests
 	$(Q)BUILD=$(BUILD) tests/run --long
+
+# Tests in guests with other kernels: make vm KERNEL=6.1 TEST=root/test_tracker
+.PHONY: vm check-vm
+KERNEL ?= 6.1
+TEST ?= root/
+vm: deps
+	$(if $(shell command -v qemu-system-x86_64),,+$(Q)$(MAKE) deps-vm)
+	+$(Q)$(MAKE) $(PARALLEL) all tests
+	$(Q)BUILD=$(BUILD) vmtest/run -k $(KERNEL) -t 3000 -- tests/run $(TEST)
+
+check-vm: deps deps-vm
+	+$(Q)$(MAKE) $(PARALLEL) all tests
+	$(Q)BUILD=$(BUILD) tests/run --long vm/
 
 # Of this build's flavour: make SAN=thread check-unit
 check-unit: $(UNIT_TESTS)
@@ -342,23 +355,33 @@ DEPS := gcc make git pkg-config clang llvm clang-format cppcheck \
 	ca-certificates python3 python3-cryptography \
 	python3-zstandard python3-lz4 python3-xxhash gcovr
 
+# For guests: the emulator, and what a guest gets of this machine.
+DEPS_VM := qemu-system-x86 cpio xz-utils zstd kmod fdisk dmsetup mdadm lvm2 \
+	cryptsetup-bin thin-provisioning-tools
+
 # Asks dpkg first: when nothing is missing the network is not touched.
-.PHONY: deps
-deps:
+define install
 	@command -v dpkg-query >/dev/null || { \
-		echo 'deps: no dpkg here; install what the list DEPS in' \
-		'the Makefile names' >&2; exit 1; }; \
-	missing=; for p in $(DEPS); do \
+		echo 'deps: no dpkg here; install what the lists DEPS and' \
+		'DEPS_VM in the Makefile name' >&2; exit 1; }; \
+	missing=; for p in $(1); do \
 		case "$$(dpkg-query -W -f '$${Status}' "$$p" 2>/dev/null)" in \
 		*' ok installed') ;; *) missing="$$missing $$p";; esac; done; \
 	[ -z "$$missing" ] && exit 0; \
 	echo "deps: installing$$missing"; \
 	[ "$$(id -u)" = 0 ] || { echo 'deps: needs root:' \
-		'run "sudo make deps"' >&2; exit 1; }; \
+		"run \"sudo make $@\"" >&2; exit 1; }; \
 	export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=a; \
 	apt-get update -qq </dev/null && \
 	apt-get install -y -qq --no-install-recommends \
 		-o Dpkg::Use-Pty=0 $$missing </dev/null
+endef
+
+.PHONY: deps deps-vm
+deps:
+	$(call install,$(DEPS))
+deps-vm:
+	$(call install,$(DEPS_VM))
 
 # ---- the rest ----
 
@@ -385,6 +408,8 @@ help:
 	@echo 'deps           install the Debian packages (root)'
 	@echo 'check          deps, build, every test'
 	@echo 'check-long     as check, and the tests that take long'
+	@echo 'vm             tests/run TEST= in a guest with KERNEL= (vmtest/kernels)'
+	@echo 'check-vm       tests in guests with each kernel'
 	@echo 'check-unit     unit tests of this build'
 	@echo 'check-layers   who includes whom'
 	@echo 'coverage       lines and branches of store and wire that tests reach'

@@ -8,7 +8,7 @@ bats_require_minimum_version 1.5.0
 
 setup()
 {
-	cd "$BATS_TEST_DIRNAME/.." || return
+	cd "$BATS_TEST_DIRNAME/../.." || return
 	export VMTEST_KEEP_BASE=${VMTEST_KEEP_BASE:-}
 }
 
