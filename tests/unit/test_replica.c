@@ -244,6 +244,8 @@ TEST(every_failing_write_or_sync_in_turn_loses_no_acknowledged_point)
 			if (i >= 6 && !res)
 				break;	/* it went through: all were tried */
 		}
+		EXPECT_GT(nth, 3);
+		EXPECT_LT(nth, 40);
 	}
 }
 
