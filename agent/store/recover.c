@@ -8,10 +8,11 @@
  * a segment unlisted among listed ones), its rows about the volume are
  * dropped and all segments are read.
  *
- * Nothing is ever deleted or changed in the volume's directory here. What a
- * crash leaves: an unlisted segment (created, not yet listed), an unfinished
- * tail, a commit that the catalog lacks. Each is taken up; doing it again
- * after another crash gives the same.
+ * Nothing that has a byte in it is ever deleted or changed in the volume's
+ * directory here. What a crash leaves: an unlisted segment (created, not yet
+ * listed), an unfinished tail, a commit that the catalog lacks. Each is taken
+ * up; doing it again after another crash gives the same. A segment that was
+ * created and never written goes.
  *
  * Called with the volume's lock held, or before anybody else can have it.
  */
@@ -100,6 +101,19 @@ static int load_listed(struct recovery *rc)
 	return r;
 }
 
+/* Its maker died before the first byte: nobody will ever write to it. */
+static bool drop_empty(struct recovery *rc, const char *name)
+{
+	struct store *s = rc->v->store;
+
+	if (s->cfg.read_only ||
+	    s->cfg.io->ops->unlinkat(s->cfg.io, rc->v->dirfd, name, 0) < 0)
+		return false;
+	log_info("%s: %s was created and never written: removed", rc->object,
+		 name);
+	return true;
+}
+
 /* The header of a file that the catalog does not list: ours, or garbage? */
 static int examine(struct recovery *rc, const struct uuid *id, const char *name)
 {
@@ -115,6 +129,8 @@ static int examine(struct recovery *rc, const struct uuid *id, const char *name)
 			       "%s: examine", name);
 	if (r == 0)
 		segscan_close(&scan);
+	if (r < 0 && !scan.size && drop_empty(rc, name))
+		return 0;
 	if (r < 0 || !uuid_equal(&scan.header.store, &v->store->uuid) ||
 	    !uuid_equal(&scan.header.volume, &v->row.uuid)) {
 		log_warn("%s: %s is no segment of this volume: left alone",

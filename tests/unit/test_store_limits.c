@@ -433,6 +433,48 @@ TEST(a_look_for_a_point_reads_a_volume_again_that_could_not_be_read)
 	lab_free(&l);
 }
 
+/* name in the volume's directory, with n bytes of nothing in it. */
+static void put_file(const struct lab *l, const char *name, size_t n,
+		     char path[256])
+{
+	char uuid[UUID_TEXT_SIZE];
+	int fd;
+
+	uuid_format(&l->spec.uuid, uuid);
+	(void)snprintf(path, 256, "%s/volumes/%s/%s", l->dir, uuid, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	ASSERT_GE(fd, 0);
+	ASSERT_OK(ftruncate(fd, (off_t)n));
+	(void)close(fd);
+}
+
+/* As a kill between the making of a segment and its first byte leaves it. */
+TEST(a_segment_that_was_never_written_is_cleared_away_and_no_other_file)
+{
+	char empty[256], zeros[256], other[256];
+	uint64_t block = 0;
+	struct lab l;
+
+	begin(&l, BLOCKS);
+	point(&l);
+	lab_close(&l);
+	put_file(&l, "9a0b5f4e-1111-4222-8333-444455556666.seg", 0, empty);
+	put_file(&l, "9a0b5f4e-1111-4222-8333-444455556667.seg", 128, zeros);
+	put_file(&l, "notes", 0, other);
+	/* Who only reads touches nothing. */
+	ASSERT_OK(lab_open(&l, true, &err));
+	lab_close(&l);
+	EXPECT_OK(access(empty, F_OK));
+	ASSERT_OK(lab_open(&l, false, &err));
+	EXPECT_INT(access(empty, F_OK), -1);
+	EXPECT_OK(access(zeros, F_OK));
+	EXPECT_OK(access(other, F_OK));
+	EXPECT_OK(lab_compare(&l, 1, &l.now, &block, &err));
+	ASSERT_OK(lab_writer(&l, &err));
+	point(&l);
+	lab_free(&l);
+}
+
 /* ---- the catalog ---- */
 
 static void sql(const struct lab *l, const char *text)
