@@ -178,6 +178,9 @@ sent_at_least()
 	ctl sync vol >/dev/null
 	all=$(($(sent) - once))
 	echo "# once $once bytes, with kills $all" >&3
-	[ "$all" -le $((once + once / 10)) ]
+	# A kill costs what is on the way: some MiB when all of it fills the
+	# buffers of sockets, on a busy machine. From the start each time it
+	# would be four times everything.
+	[ "$all" -le $((once + once / 5)) ]
 	restored_equals vol "$DEV"
 }

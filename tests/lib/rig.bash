@@ -54,7 +54,8 @@ free_port()
 	local port
 
 	for _ in {1..100}; do
-		port=$((20000 + RANDOM % 20000))
+		# Below those that connections get by themselves.
+		port=$((12000 + RANDOM % 20000))
 		if ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
 			echo $port
 			return
