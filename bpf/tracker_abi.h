@@ -18,8 +18,13 @@
  *
  * each part starting on a page. leaf g has one bit per tracking block for
  * generation g; summary g has one bit per word of leaf g.
+ *
+ * Slots of a volume whose device takes requests: one word for each hardware
+ * queue and tag. Of one whose device takes bios: US_BIO_SETS sets of
+ * US_BIO_WAYS bios, each set all its keys (the bio, 0: free) and then all its
+ * ranges.
  */
-#define US_TRACKER_LAYOUT 1
+#define US_TRACKER_LAYOUT 2
 
 #define US_MAX_VOLUMES 256
 #define US_MAX_DISKS 256
@@ -27,8 +32,20 @@
 #define US_PAGE_WORDS 512
 #define US_PAGE_BYTES 4096
 
+/* 131,072 bios; nothing bounds how many dm-crypt, for one, has under way. */
+#define US_BIO_WAYS 16
+#define US_BIO_SETS_SHIFT 13
+#define US_BIO_SETS (1U << US_BIO_SETS_SHIFT)
+#define US_BIO_SET_WORDS (2 * US_BIO_WAYS)
+#define US_BIO_SETS_PER_PAGE (US_PAGE_WORDS / US_BIO_SET_WORDS)
+
 struct us_page {
 	__u64 words[US_PAGE_WORDS];
+};
+
+struct us_bio_set {
+	__u64 bio[US_BIO_WAYS];		/* 0: free; else range[] is of it */
+	__u64 range[US_BIO_WAYS];	/* a slot's word, see below */
 };
 
 /* disks: key = major << 32 | first minor. */
@@ -36,7 +53,7 @@ struct us_disk {
 	__u64 diskseq;
 	__u32 n_volumes;
 	__u32 volume[US_VOLUMES_PER_DISK];
-	__u32 reserved;
+	__u32 by_bio;			/* as of its volumes */
 };
 
 /* volumes: index = volume number. Written by the daemon before the disk entry
@@ -57,6 +74,8 @@ struct us_volume {
 	__u32 group;
 	__u32 used;
 	__u32 probing;			/* count what passes, for the self-test */
+	__u32 by_bio;			/* the device takes bios, not requests */
+	__u32 inexact;			/* a bio's range says nothing at its end */
 };
 
 /* groups: flips is counted up by the daemon; bit 0 names the active
@@ -78,7 +97,8 @@ struct us_counters {
 	__u64 error_completions;	/* failed writes, marked again */
 	__u64 probe_issues;
 	__u64 probe_completions;
-	__u64 reserved[7];
+	__u64 unknown_ends;		/* of bios nobody saw begin, inexact */
+	__u64 reserved[6];
 };
 
 /* stats: per CPU, for status and the comparison with diskstats. */
@@ -87,11 +107,27 @@ struct us_stats {
 	__u64 sectors;
 };
 
+/*
+ * The programs. Each has a link and a program that are pinned; what the kernel
+ * has skipped of its runs is counted by the kernel. The second of a pair does
+ * what the first does, where the kernel may interrupt the first one and skip
+ * it for whoever comes then.
+ */
+enum us_hook {
+	US_HOOK_ISSUE,
+	US_HOOK_COMPLETE,
+	US_HOOK_BIO_QUEUE,
+	US_HOOK_BIO_COMPLETE,
+	US_HOOK_ISSUE_AGAIN,
+	US_HOOK_BIO_QUEUE_AGAIN,
+	US_HOOKS,
+};
+#define US_HOOKS_MAX 8
+
 /* seen: what of the counters has had its consequence; daemon only. */
 struct us_seen {
 	struct us_counters counters;
-	__u64 issue_misses;
-	__u64 complete_misses;
+	__u64 misses[US_HOOKS_MAX];
 };
 
 /* info: who these pins belong to; one element; daemon only. */
@@ -100,8 +136,9 @@ struct us_info {
 	__u32 layout;
 	__u32 reserved;
 	__u8 node[16];
-	__u32 issue_link_id, issue_prog_id;
-	__u32 complete_link_id, complete_prog_id;
+	struct {
+		__u32 link_id, prog_id;	/* 0: not attached */
+	} hooks[US_HOOKS_MAX];
 	char state_dir[US_INFO_PATH];
 };
 
@@ -116,9 +153,10 @@ struct us_info {
 #define US_SLOT_COUNT_MAX ((1ULL << 24) - 1)
 
 _Static_assert(sizeof(struct us_page) == US_PAGE_BYTES, "page element");
-_Static_assert(sizeof(struct us_volume) == 120, "layout");
+_Static_assert(sizeof(struct us_volume) == 128, "layout");
 _Static_assert(sizeof(struct us_group) == 64, "one cache line a group");
 _Static_assert(sizeof(struct us_counters) == 128, "layout");
+_Static_assert(US_PAGE_WORDS % US_BIO_SET_WORDS == 0, "sets fill a page");
 
 static inline __u64 us_slot_pack(__u64 first, __u64 count)
 {

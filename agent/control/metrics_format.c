@@ -289,6 +289,7 @@ static const struct {
 	{ "passthrough", FIELD(losses.passthrough) },
 	{ "other-disk", FIELD(losses.other_disk) },
 	{ "map-error", FIELD(losses.map_errors) },
+	{ "end-unknown", FIELD(losses.unknown_ends) },
 };
 
 static uint64_t field(const struct volume_status *s, size_t offset)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * May this build track the device? It follows requests from their issue to
- * their completion, so the device must have requests; and every change of its
- * content must be one. Each refusal names what can be tracked instead.
+ * their completion, or bios from their queueing to their end, where the driver
+ * is known to end the bios that it was given; and every change of the content
+ * must be one of either. Each refusal names what can be tracked instead.
  *
  * Any thread; no state.
  */
@@ -81,6 +82,22 @@ static int refuse(const char *code, const struct blkdev *dev,
 	return -EOPNOTSUPP;
 }
 
+/*
+ * Not all do: bcache sends some of its bios on as they are, and their end is
+ * then seen as that of another device.
+ */
+static bool ends_its_bios(const struct blkdev *dev)
+{
+	static const char *const kinds[] = { "dm", "md", "zram", "brd",
+					     "pmem" };
+	size_t i;
+
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!strcmp(dev->id.kind, kinds[i]))
+			return true;
+	return false;
+}
+
 int blkdev_admit(const struct blkdev *dev, struct err *err)
 {
 	char reason[160];
@@ -98,10 +115,10 @@ int blkdev_admit(const struct blkdev *dev, struct err *err)
 		(void)err_remedy(err, "use a device without direct access");
 		return -EOPNOTSUPP;
 	}
-	if (!dev->request_based) {
+	if (!dev->request_based && !ends_its_bios(dev)) {
 		(void)snprintf(reason, sizeof(reason),
-			       "a %s device takes bios, and this build follows "
-			       "requests", dev->id.kind);
+			       "a %s device takes bios, and whether it ends "
+			       "them itself is not known", dev->id.kind);
 		(void)refuse("bio-based", dev, reason, err);
 		remedy_bio_based(dev, err);
 		return -EOPNOTSUPP;
@@ -122,7 +139,7 @@ int blkdev_admit(const struct blkdev *dev, struct err *err)
 				 "of 512 or 4096 bytes");
 		return -EOPNOTSUPP;
 	}
-	if (!dev->n_tags)
+	if (dev->request_based && !dev->n_tags)
 		return refuse("no-tags", dev, "the kernel does not say how "
 			      "many requests it takes at a time", err);
 	return 0;

@@ -118,6 +118,22 @@ static void describe_kind(int disk_fd, struct blkdev *dev)
 }
 
 /*
+ * Drivers that leave a bio's range alone, or whose pieces have ends of their
+ * own that together are the whole. dm trims the bio to what it sent last, brd
+ * uses it up (6.17).
+ */
+static bool has_exact_ends(const struct blkdev *dev)
+{
+	static const char *const kinds[] = { "md", "zram", "pmem" };
+	size_t i;
+
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!strcmp(dev->id.kind, kinds[i]))
+			return true;
+	return false;
+}
+
+/*
  * The disk of a native multipath is the child of an NVMe subsystem; with
  * multipath off it is the child of a controller.
  */
@@ -141,6 +157,7 @@ static int describe_disk(int disk_fd, struct blkdev *dev)
 	if (r < 0)
 		return r;
 	describe_kind(disk_fd, dev);
+	dev->exact_ends = has_exact_ends(dev);
 	r = sysfs_u64(disk_fd, "queue/logical_block_size", &v);
 	if (r < 0)
 		return r;

@@ -243,7 +243,7 @@ static const char *fatal_loss(const struct volume *v,
 {
 	if (l->detached)
 		return "tracker-detached";
-	if (l->issue_misses)
+	if (l->issue_misses || l->unknown_ends)
 		return "events-missed";
 	if (l->map_errors)
 		return "tracker-map";

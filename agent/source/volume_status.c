@@ -222,6 +222,7 @@ void volume_note_losses(struct volume *v, const struct tracker_losses *now)
 	ADD(other_disk);
 	ADD(map_errors);
 	ADD(error_completions);
+	ADD(unknown_ends);
 #undef ADD
 	sum->detached = now->detached;
 	*was = *now;

@@ -31,6 +31,7 @@ struct tracker_losses {
 	uint64_t other_disk;		/* events of another disk under our number */
 	uint64_t map_errors;		/* a look-up failed: fatal */
 	uint64_t error_completions;	/* marked again: harmless */
+	uint64_t unknown_ends;		/* bios nobody saw begin: fatal */
 	uint64_t issues;		/* ops->stats: requests marked */
 	uint64_t sectors;		/* ops->stats: of them (512 bytes) */
 	bool detached;			/* a program or link is not ours any more */

@@ -106,7 +106,8 @@ static int receive_reply(int fd, struct reply *reply, int fds[MAX_FDS])
 static int serve_attach(const struct request *q, struct err *err)
 {
 	struct tracker_host_config cfg = { .state_dir = q->text,
-					   .node = q->node };
+					   .node = q->node,
+					   .add_bios = q->a };
 	struct tracker_host *h = NULL;
 	int r = tracker_host_open(&cfg, &h, err);
 
@@ -269,7 +270,8 @@ bool tracker_helper_is_there(void)
 int tracker_helper_attach(const struct tracker_host_config *cfg,
 			  struct err *err)
 {
-	struct request q = { .op = OP_ATTACH, .node = cfg->node };
+	struct request q = { .op = OP_ATTACH, .node = cfg->node,
+			     .a = cfg->add_bios };
 	int none[MAX_FDS];
 
 	(void)snprintf(q.text, sizeof(q.text), "%s", cfg->state_dir);

@@ -25,6 +25,9 @@ struct tracker_host_config {
 	bool without_reread;
 	bool without_issue_mark;
 	uint32_t window_turns;		/* makes the race of a flip wider */
+	/* Only adds the programs that follow bios to what is pinned. */
+	bool add_bios;
+	bool twice;			/* as if this kernel needed it */
 };
 
 /* Mounts bpffs when it is absent: for a process that will soon not be able to. */

@@ -12,9 +12,12 @@
 
 #include "tracker_abi.h"
 
-/* Shared by tracker_host.c (the set) and tracker_volume.c (one of it). */
+/*
+ * Shared by tracker_host.c (the set), tracker_hooks.c (its programs) and
+ * tracker_volume.c (one of it).
+ */
 struct hook {
-	int link_fd;
+	int link_fd;			/* -1: not attached */
 	int prog_fd;
 };
 
@@ -29,8 +32,8 @@ struct tracker_host {
 	char state_dir[US_INFO_PATH];
 	char dir[PINS_PATH_MAX];
 	struct tracker_bpf *skel;	/* NULL: a helper has it */
-	struct hook issue, complete;
-	bool replaced;			/* a program was exchanged at start */
+	const char *bpffs;		/* NULL: the usual place */
+	struct hook hooks[US_HOOKS];
 	struct host_fds fds;		/* the skeleton's, or our own */
 	bool owns_fds;
 	struct us_volume *volumes;	/* shared memory, US_MAX_VOLUMES each */
@@ -50,7 +53,37 @@ int host_words_maps(uint32_t n_pages, uint32_t n_pending, int *pages_fd,
 		    int *pending_fd, struct err *err);
 /* No more tracked, pins gone; nothing when it is not in use. */
 void host_drop_entry(struct tracker_host *h, uint32_t index);
-int host_examine(struct tracker_host *h, uint64_t *issue_misses,
-		 uint64_t *complete_misses, bool *detached);
+
+/* tracker_hooks.c. Masks have a bit for each enum us_hook. */
+#define HOOK_BIT(h) (1U << (h))
+#define HOOKS_OF_BIOS                                                     \
+	(HOOK_BIT(US_HOOK_BIO_QUEUE) | HOOK_BIT(US_HOOK_BIO_COMPLETE) |   \
+	 HOOK_BIT(US_HOOK_BIO_QUEUE_AGAIN))
+#define HOOKS_OF_REQUESTS                                                 \
+	(HOOK_BIT(US_HOOK_ISSUE) | HOOK_BIT(US_HOOK_COMPLETE) |           \
+	 HOOK_BIT(US_HOOK_ISSUE_AGAIN))
+/* What a kernel whose programs can be interrupted needs beside the first. */
+#define HOOKS_AGAIN                                                       \
+	(HOOK_BIT(US_HOOK_ISSUE_AGAIN) | HOOK_BIT(US_HOOK_BIO_QUEUE_AGAIN))
+
+void hooks_init(struct hook hooks[US_HOOKS]);
+void hooks_drop(struct hook hooks[US_HOOKS]);
+/* Those of mask: adopted or attached, and pinned; or, when want lacks them,
+ * let go. What tracking they make discontinuous is dropped. */
+int hooks_attach(struct tracker_host *h, uint32_t mask, uint32_t want,
+		 struct err *err);
+/* Opens the pins of those of mask; must not be open. */
+int hooks_open_pinned(struct tracker_host *h, uint32_t mask, struct err *err);
+/* Those attached still there? Their skipped runs, 0 for the others. */
+int hooks_examine(const struct tracker_host *h, uint64_t misses[US_HOOKS],
+		  uint32_t *detached);
+/* What the loaded programs are to be told of this kernel, and what it needs. */
+struct kernel_ways {
+	uint32_t trace_flag_bit;	/* 64: unknown */
+	bool interrupts_programs;
+};
+void hooks_learn_kernel(struct kernel_ways *out);
+/* Those that follow bios, unless they are there already. */
+int host_want_bios(struct tracker_host *h, struct err *err);
 
 #endif

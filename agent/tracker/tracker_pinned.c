@@ -38,10 +38,6 @@ int host_open_pinned(struct tracker_host *h,
 		{ "seen", &h->fds.seen },
 		{ "info", &h->fds.info },
 		{ "pages", &h->fds.pages },
-		{ "link_issue", &h->issue.link_fd },
-		{ "prog_issue", &h->issue.prog_fd },
-		{ "link_complete", &h->complete.link_fd },
-		{ "prog_complete", &h->complete.prog_fd },
 	};
 	size_t i;
 	int r;
@@ -50,5 +46,6 @@ int host_open_pinned(struct tracker_host *h,
 	for (i = 0; !r && i < ARRAY_SIZE(pins); i++)
 		r = open_pin(h, pins[i].name, pins[i].fd, err);
 	h->owns_fds = true;
-	return r;
+	return r ? r : hooks_open_pinned(h, HOOKS_OF_REQUESTS | HOOKS_OF_BIOS,
+					 err);
 }

@@ -50,6 +50,7 @@ struct volume_tracker {
 	size_t pages_bytes;
 	size_t pending_bytes;
 	int n_cpus;
+	bool by_bio;
 };
 
 static struct volume_tracker *self(struct tracker *t)
@@ -77,6 +78,12 @@ static uint64_t page_words(uint64_t words)
 	return host_page_align(words * sizeof(uint64_t)) / sizeof(uint64_t);
 }
 
+static uint64_t slot_words(const struct us_volume *v)
+{
+	return v->by_bio ? (uint64_t)US_BIO_SETS * US_BIO_SET_WORDS
+			 : (uint64_t)v->n_queues * v->n_tags;
+}
+
 /* Where each part of the volume's words begins; returns their number. */
 static uint64_t lay_out(struct us_volume *v)
 {
@@ -84,7 +91,7 @@ static uint64_t lay_out(struct us_volume *v)
 	uint64_t summary = page_words(words_summary_count(v->n_blocks));
 
 	v->slot_word = 0;
-	v->leaf_word[0] = page_words((uint64_t)v->n_queues * v->n_tags);
+	v->leaf_word[0] = page_words(slot_words(v));
 	v->leaf_word[1] = v->leaf_word[0] + leaf;
 	v->summary_word[0] = v->leaf_word[1] + leaf;
 	v->summary_word[1] = v->summary_word[0] + summary;
@@ -104,6 +111,8 @@ static void describe(struct us_volume *v, const struct uuid *volume,
 	v->n_blocks = div_up_u64(dev->n_sectors, 1ULL << v->block_shift);
 	v->n_queues = MAX(dev->n_queues, 1U);
 	v->n_tags = MAX(dev->n_tags, 1U);
+	v->by_bio = !dev->request_based;
+	v->inexact = v->by_bio && !dev->exact_ends;
 }
 
 static bool same_shape(const struct us_volume *a, const struct us_volume *b)
@@ -112,7 +121,8 @@ static bool same_shape(const struct us_volume *a, const struct us_volume *b)
 	       a->start_sector == b->start_sector &&
 	       a->n_sectors == b->n_sectors &&
 	       a->block_shift == b->block_shift &&
-	       a->n_queues == b->n_queues && a->n_tags == b->n_tags;
+	       a->n_queues == b->n_queues && a->n_tags == b->n_tags &&
+	       a->by_bio == b->by_bio && a->inexact == b->inexact;
 }
 
 static int find_entry(const struct tracker_host *h, const struct uuid *volume)
@@ -170,6 +180,7 @@ static int disk_add(struct tracker_host *h, const struct us_volume *v,
 	if (d.n_volumes == US_VOLUMES_PER_DISK)
 		return -ENOSPC;
 	d.diskseq = v->diskseq;
+	d.by_bio = v->by_bio;
 	d.volume[d.n_volumes++] = index;
 	return bpf_map_update_elem(h->fds.disks, &v->disk_key, &d, BPF_ANY)
 		       ? -errno : 0;
@@ -316,7 +327,8 @@ static int map_volume(struct volume_tracker *vt, const struct us_volume *v,
 	w->n_blocks = v->n_blocks;
 	w->n_leaf_words = words_leaf_count(v->n_blocks);
 	w->n_summary_words = words_summary_count(v->n_blocks);
-	w->n_slots = (uint64_t)v->n_queues * v->n_tags;
+	w->n_slots = slot_words(v);
+	w->bio_sets = v->by_bio;
 	return 0;
 }
 
@@ -401,34 +413,40 @@ static void op_pending_clear(struct tracker *t, uint64_t w, uint64_t bits)
 	words_pending_clear(&self(t)->words, w, bits);
 }
 
-static int read_losses(struct volume_tracker *vt, struct us_counters *c,
-		       uint64_t *issue_misses, uint64_t *complete_misses,
-		       bool *detached)
+/* What the kernel and the programs have counted, as of now. */
+struct counted {
+	struct us_counters c;
+	uint64_t misses[US_HOOKS];
+	uint32_t detached;
+	bool dropped;			/* the entry is not ours any more */
+};
+
+static int read_losses(struct volume_tracker *vt, struct counted *now)
 {
 	LOCK_SCOPE(&vt->h->lock);
+	const struct us_volume *v = &vt->h->volumes[vt->index];
 
-	memcpy(c, &vt->h->counters[vt->index], sizeof(*c));
-	return host_examine(vt->h, issue_misses, complete_misses, detached);
+	now->dropped = !v->used || memcmp(v->uuid, vt->volume.b, 16);
+	memcpy(&now->c, &vt->h->counters[vt->index], sizeof(now->c));
+	return hooks_examine(vt->h, now->misses, &now->detached);
 }
 
 static int op_pending_set_all(struct tracker *t, struct err *err)
 {
 	struct volume_tracker *vt = self(t);
 	struct us_seen *seen = &vt->h->seen[vt->index];
-	uint64_t issue = 0, complete = 0;
-	struct us_counters c;
-	bool detached;
-	int r;
+	struct counted now;
+	int i, r;
 
-	r = read_losses(vt, &c, &issue, &complete, &detached);
+	r = read_losses(vt, &now);
 	if (r)
 		return err_sys(err, r, "bpf-gone", "tracker", "read counters");
 	/* Its stores are sequentially consistent: after what was read above,
 	 * before what is written below. */
 	words_pending_set_all(&vt->words);
-	seen->counters = c;
-	seen->issue_misses = issue;
-	seen->complete_misses = complete;
+	seen->counters = now.c;
+	for (i = 0; i < US_HOOKS; i++)
+		seen->misses[i] = now.misses[i];
 	return 0;
 }
 
@@ -446,30 +464,49 @@ static void add_stats(struct volume_tracker *vt, struct tracker_losses *out)
 	}
 }
 
+/*
+ * What nobody saw begin: what the first program was not run for, as long as
+ * there is no second one that has seen everything.
+ */
+static void miss_losses(const struct volume_tracker *vt,
+			const struct counted *now, struct tracker_losses *out)
+{
+	const struct us_seen *s = &vt->h->seen[vt->index];
+	const struct hook *hooks = vt->h->hooks;
+	int first = vt->by_bio ? US_HOOK_BIO_QUEUE : US_HOOK_ISSUE;
+	int again = vt->by_bio ? US_HOOK_BIO_QUEUE_AGAIN : US_HOOK_ISSUE_AGAIN;
+	int end = vt->by_bio ? US_HOOK_BIO_COMPLETE : US_HOOK_COMPLETE;
+
+	out->issue_misses = now->misses[first] - s->misses[first];
+	if (hooks[again].link_fd >= 0)
+		out->issue_misses = MIN(out->issue_misses,
+					now->misses[again] - s->misses[again]);
+	out->complete_misses = now->misses[end] - s->misses[end];
+	out->detached = now->dropped || now->detached & HOOK_BIT(first);
+}
+
 static int op_losses(struct tracker *t, struct tracker_losses *out,
 		     struct err *err)
 {
 	struct volume_tracker *vt = self(t);
-	const struct us_seen *s = &vt->h->seen[vt->index];
-	uint64_t issue = 0, complete = 0;
-	struct us_counters c;
+	const struct us_counters *s = &vt->h->seen[vt->index].counters;
+	struct counted now;
 	int r;
 
 	memset(out, 0, sizeof(*out));
-	r = read_losses(vt, &c, &issue, &complete, &out->detached);
+	r = read_losses(vt, &now);
 	if (r)
 		return err_sys(err, r, "bpf-gone", "tracker", "read counters");
-	out->issue_misses = issue - s->issue_misses;
-	out->complete_misses = complete - s->complete_misses;
-	out->lost_completions =
-		c.lost_completions - s->counters.lost_completions;
-	out->slot_overflows = c.slot_overflows - s->counters.slot_overflows;
-	out->walk_overflows = c.walk_overflows - s->counters.walk_overflows;
-	out->passthrough = c.passthrough - s->counters.passthrough;
-	out->other_disk = c.other_disk - s->counters.other_disk;
-	out->map_errors = c.map_errors - s->counters.map_errors;
+	miss_losses(vt, &now, out);
+	out->lost_completions = now.c.lost_completions - s->lost_completions;
+	out->slot_overflows = now.c.slot_overflows - s->slot_overflows;
+	out->walk_overflows = now.c.walk_overflows - s->walk_overflows;
+	out->passthrough = now.c.passthrough - s->passthrough;
+	out->other_disk = now.c.other_disk - s->other_disk;
+	out->map_errors = now.c.map_errors - s->map_errors;
 	out->error_completions =
-		c.error_completions - s->counters.error_completions;
+		now.c.error_completions - s->error_completions;
+	out->unknown_ends = now.c.unknown_ends - s->unknown_ends;
 	return 0;
 }
 
@@ -612,6 +649,7 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 		return err_sys(err, -ENOMEM, "no-memory", dev->path, "track");
 	describe(&want, volume, dev, block_shift);
 	vt->h = h;
+	vt->by_bio = want.by_bio;
 	vt->volume = *volume;
 	vt->pages_bytes = lay_out(&want) * sizeof(uint64_t);
 	vt->pending_bytes = host_page_align(
@@ -620,7 +658,9 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 	vt->t.ops = &volume_tracker_ops;
 	vt->t.n_blocks = want.n_blocks;
 	vt->t.block_shift = block_shift;
-	r = enter(vt, &want, err);
+	r = want.by_bio ? host_want_bios(h, err) : 0;
+	if (!r)
+		r = enter(vt, &want, err);
 	if (r)
 		err_sys(err, r, "tracker", dev->path, "set up tracking");
 	else

@@ -95,11 +95,36 @@ static void carry_slot(const struct tracker_words *w, uint64_t slot,
 	}
 }
 
+static void carry_word(const struct tracker_words *w, uint64_t i,
+		       const struct bitmap *fresh, struct bitmap *carried)
+{
+	uint64_t slot = load(&w->slots[i]);
+
+	if (slot & US_SLOT_LIVE)
+		carry_slot(w, slot, fresh, carried);
+}
+
+/* Of a set of bios only the ranges are slots; the keys before them are not. */
+static void carry_slots(const struct tracker_words *w,
+			const struct bitmap *fresh, struct bitmap *carried)
+{
+	uint64_t i, way;
+
+	if (!w->bio_sets) {
+		for (i = 0; i < w->n_slots; i++)
+			carry_word(w, i, fresh, carried);
+		return;
+	}
+	for (i = US_BIO_WAYS; i < w->n_slots; i += US_BIO_SET_WORDS)
+		for (way = 0; way < US_BIO_WAYS; way++)
+			carry_word(w, i + way, fresh, carried);
+}
+
 void words_collect(struct tracker_words *w, struct bitmap *fresh,
 		   struct bitmap *carried)
 {
 	unsigned int gen = retired(w);
-	uint64_t s, i, slot;
+	uint64_t s;
 
 	for (s = 0; s < w->n_summary_words; s++) {
 		uint64_t names = load(&w->summary[gen][s]);
@@ -120,11 +145,7 @@ void words_collect(struct tracker_words *w, struct bitmap *fresh,
 	step(w, "collected");
 	if (!fresh->n_set)
 		return;
-	for (i = 0; i < w->n_slots; i++) {
-		slot = load(&w->slots[i]);
-		if (slot & US_SLOT_LIVE)
-			carry_slot(w, slot, fresh, carried);
-	}
+	carry_slots(w, fresh, carried);
 }
 
 bool words_is_redirtied(const struct tracker_words *w, uint64_t block)

@@ -21,7 +21,8 @@ struct tracker_words {
 	uint64_t n_blocks;
 	uint64_t n_leaf_words;
 	uint64_t n_summary_words;
-	uint64_t n_slots;
+	uint64_t n_slots;		/* words of them */
+	bool bio_sets;			/* slots are sets of bios: us_bio_set */
 	/* Test builds only: called between the steps of a collect. */
 	void (*step)(void *arg, const char *where);
 	void *step_arg;

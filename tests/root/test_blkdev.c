@@ -6,6 +6,7 @@
 #include <dirent.h>
 
 #include "scratch_loop.h"
+#include "zramdev.h"
 #include "device/blkdev.h"
 #include "source/reader.h"
 
@@ -188,36 +189,24 @@ TEST(what_is_no_device_is_refused)
 	EXPECT_STR(err.code, "device-absent");
 }
 
-TEST(a_bio_based_device_is_refused)
+TEST(a_device_that_takes_bios_is_admitted)
 {
 	struct err err = ERR_INIT;
+	struct zramdev zram;
 	struct blkdev dev;
-	char path[32], size[64];
-	unsigned int i;
-	uint64_t n;
 	int r;
 
 	enter_scratch();
-	/* An unused zram device, set up for as long as this test. */
-	for (i = 0; i < 8; i++) {
-		(void)snprintf(path, sizeof(path), "/dev/zram%u", i);
-		(void)snprintf(size, sizeof(size),
-			       "/sys/block/zram%u/disksize", i);
-		if (sysfs_u64(AT_FDCWD, size, &n) == 0 && !n)
-			break;
-	}
-	if (i == 8)
-		SKIP("no unused zram device here");
-	run("echo 1M > %s", size);
-	r = blkdev_open(path, &dev, &err);
-	if (r == 0)
-		r = blkdev_admit(&dev, &err);
+	r = zramdev_open(&zram, MIB);
+	if (r == -ENODEV)
+		SKIP("no zram here");
+	ASSERT_OK(r);
+	ASSERT_OK(blkdev_open(zram.path, &dev, &err));
+	EXPECT_FALSE(dev.request_based);
+	EXPECT_TRUE(dev.exact_ends);
+	EXPECT_OK(blkdev_admit(&dev, &err));
 	blkdev_close(&dev);
-	run("echo 1 > /sys/block/%s/reset", path + 5);
-	EXPECT_INT(r, -EOPNOTSUPP);
-	EXPECT_STR(err.code, "bio-based");
-	EXPECT_STR_HAS(err.message, "zram");
-	EXPECT_TRUE(err.remedy[0]);
+	EXPECT_OK(zramdev_close(&zram));
 }
 
 TEST(growth_is_noticed)

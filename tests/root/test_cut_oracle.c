@@ -13,6 +13,7 @@
 #include "causal.h"
 #include "loopdev.h"
 #include "private_bpffs.h"
+#include "zramdev.h"
 #include "device/blkdev.h"
 #include "source/cut.h"
 #include "tracker/tracker_host.h"
@@ -129,6 +130,9 @@ static const struct reader_ops slow_ops = {
 
 struct rig {
 	struct loopdev loop;
+	struct zramdev zram;
+	bool takes_bios;
+	const char *path;
 	struct blkdev dev;
 	struct tracker_host *host;
 	struct tracker *tracker;
@@ -148,6 +152,8 @@ struct options {
 	uint32_t block_shift;
 	uint32_t chains, slots;		/* 0: as usual */
 	uint32_t pause_us;		/* of the writers; 0: look for it */
+	bool takes_bios;		/* the device; else requests */
+	bool twice;
 };
 
 static void rig_open_engine(struct rig *g, const struct options *o)
@@ -187,6 +193,23 @@ static void rig_open_engine(struct rig *g, const struct options *o)
 	ASSERT_OK(cut_new(&cc, &g->cut, &err));
 }
 
+static void rig_open_device(struct rig *g, const struct options *o)
+{
+	int r;
+
+	g->takes_bios = o->takes_bios;
+	if (o->takes_bios) {
+		r = zramdev_open(&g->zram, SIZE_BYTES);
+		if (r == -ENODEV)
+			SKIP("no zram here");
+		ASSERT_OK(r);
+		g->path = g->zram.path;
+	} else {
+		ASSERT_OK(loopdev_open(&g->loop, SIZE_BYTES));
+		g->path = g->loop.path;
+	}
+}
+
 static void rig_open(struct rig *g, const struct options *o)
 {
 	struct tracker_host_config hc = {
@@ -194,6 +217,7 @@ static void rig_open(struct rig *g, const struct options *o)
 		.without_reread = o->without_reread,
 		.without_issue_mark = o->without_issue_mark,
 		.window_turns = o->window_turns,
+		.twice = o->twice,
 	};
 	struct err err = ERR_INIT;
 	struct uuid volume;
@@ -202,9 +226,9 @@ static void rig_open(struct rig *g, const struct options *o)
 	ASSERT_OK(private_bpffs());
 	ASSERT_OK(uuid_new(rnd_system(), &hc.node));
 	ASSERT_OK(uuid_new(rnd_system(), &volume));
-	ASSERT_OK(loopdev_open(&g->loop, SIZE_BYTES));
-	ASSERT_MSG(!blkdev_open(g->loop.path, &g->dev, &err), "%s",
-		   err.message);
+	rig_open_device(g, o);
+	ASSERT_MSG(!blkdev_open(g->path, &g->dev, &err), "%s", err.message);
+	ASSERT_INT(g->dev.request_based, !o->takes_bios);
 	ASSERT_MSG(!tracker_host_open(&hc, &g->host, &err), "%s", err.message);
 	ASSERT_MSG(!tracker_host_add(g->host, &volume, &g->dev,
 				     o->block_shift ? o->block_shift : 12,
@@ -229,7 +253,10 @@ static void rig_close(struct rig *g)
 	g->tracker->ops->close(g->tracker, true);
 	tracker_host_close(g->host, true);
 	blkdev_close(&g->dev);
-	loopdev_close(&g->loop);
+	if (g->takes_bios)
+		EXPECT_OK(zramdev_close(&g->zram));
+	else
+		loopdev_close(&g->loop);
 	free(g->sink.image);
 	free(g->slow.sector);
 }
@@ -292,7 +319,7 @@ static void run_cuts(struct rig *g, unsigned int points, bool until_bad,
 
 	memset(v, 0, sizeof(*v));
 	ASSERT_OK(cut_all_dirty(g->cut, &err));
-	w = causal_start(g->loop.path, &g->layout);
+	w = causal_start(g->path, &g->layout);
 	ASSERT_NOT_NULL(w);
 	causal_pace(w, pause_us);
 	/* A race is waited for longer than anything is proven to hold. */
@@ -406,9 +433,45 @@ TEST_WITH_TIMEOUT(large_tracking_blocks_are_legal_too, 120)
 	rig_close(&g);
 }
 
-TEST_WITH_TIMEOUT(a_lost_completion_program_loses_nothing, 120)
+TEST_WITH_TIMEOUT(every_point_of_a_device_that_takes_bios_is_legal, 120)
 {
-	struct options o = { 0 };
+	struct options o = { .takes_bios = true };
+	struct verdict v;
+	struct rig g;
+
+	rig_open(&g, &o);
+	run_cuts(&g, 300, false, &v);
+	EXPECT_U64(v.bad, 0);
+	EXPECT_GT(v.points, 100);
+	image_equals_device(&g);
+	rig_close(&g);
+}
+
+TEST_WITH_TIMEOUT(a_second_program_beside_the_first_changes_nothing, 120)
+{
+	struct options o = { .twice = true };
+	struct verdict v;
+	struct rig g;
+
+	rig_open(&g, &o);
+	run_cuts(&g, 200, false, &v);
+	EXPECT_U64(v.bad, 0);
+	EXPECT_GT(v.points, 100);
+	image_equals_device(&g);
+	rig_close(&g);
+	o.takes_bios = true;
+	rig_open(&g, &o);
+	run_cuts(&g, 200, false, &v);
+	EXPECT_U64(v.bad, 0);
+	EXPECT_GT(v.points, 100);
+	image_equals_device(&g);
+	rig_close(&g);
+}
+
+/* What completes unseen stays carried, on either kind of device. */
+static void lose_the_completion_program(bool takes_bios)
+{
+	struct options o = { .takes_bios = takes_bios };
 	struct err err = ERR_INIT;
 	struct verdict v;
 	struct rig g;
@@ -427,6 +490,16 @@ TEST_WITH_TIMEOUT(a_lost_completion_program_loses_nothing, 120)
 	rig_close(&g);
 }
 
+TEST_WITH_TIMEOUT(a_lost_completion_program_loses_nothing, 120)
+{
+	lose_the_completion_program(false);
+}
+
+TEST_WITH_TIMEOUT(a_lost_end_of_bios_program_loses_nothing, 120)
+{
+	lose_the_completion_program(true);
+}
+
 TEST_WITH_TIMEOUT(the_oracle_objects_without_the_per_read_check, 120)
 {
 	struct options o = { .without_check = true, .read_delay_ns = 200000 };
@@ -442,6 +515,19 @@ TEST_WITH_TIMEOUT(the_oracle_objects_without_the_per_read_check, 120)
 TEST_WITH_TIMEOUT(the_oracle_objects_without_the_reread, 120)
 {
 	struct options o = { .without_reread = true, .window_turns = 2000 };
+	struct verdict v;
+	struct rig g;
+
+	rig_open(&g, &o);
+	run_cuts(&g, 5000, true, &v);
+	EXPECT_GT(v.bad, 0);
+	rig_close(&g);
+}
+
+TEST_WITH_TIMEOUT(the_oracle_objects_without_the_reread_of_bios, 120)
+{
+	struct options o = { .without_reread = true, .window_turns = 2000,
+			     .takes_bios = true };
 	struct verdict v;
 	struct rig g;
 

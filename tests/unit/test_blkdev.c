@@ -285,6 +285,11 @@ TEST(a_mapped_device_is_bio_based_and_known_by_its_uuid)
 	EXPECT_STR(dev.id.kind, "dm");
 	EXPECT_STR(dev.id.dm_uuid, "LVM-abc");
 	EXPECT_FALSE(dev.request_based);
+	EXPECT_FALSE(dev.exact_ends);
+	EXPECT_OK(blkdev_admit(&dev, NULL));
+	/* Whether these end their bios themselves is not known. */
+	put_disk(m, "bcache0", "251:0");
+	dev = describe(m, 251, 0);
 	EXPECT_INT(blkdev_admit(&dev, &err), -EOPNOTSUPP);
 	EXPECT_STR(err.code, "bio-based");
 	EXPECT_TRUE(err.remedy[0]);
