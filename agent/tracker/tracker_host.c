@@ -178,6 +178,8 @@ static int open_here(struct tracker_host *h,
 	int r;
 
 	hooks_learn_kernel(&ways);
+	if (cfg->without_trace_flag)
+		ways.trace_flag_bit = 64;
 	if (!ways.interrupts_programs && !cfg->twice)
 		want &= ~HOOKS_AGAIN;
 	r = pins_mount(bpffs, err);

@@ -28,6 +28,7 @@ struct tracker_host_config {
 	/* Only adds the programs that follow bios to what is pinned. */
 	bool add_bios;
 	bool twice;			/* as if this kernel needed it */
+	bool without_trace_flag;	/* ... did not tell of its flag */
 };
 
 /* Mounts bpffs when it is absent: for a process that will soon not be able to. */
