@@ -86,6 +86,8 @@ static int open_device(struct volume *v, struct err *err)
 	if (!r)
 		r = blkdev_admit(&v->dev, err);
 	if (!r)
+		r = blkdev_remap_open(&v->dev, &v->remap, err);
+	if (!r)
 		look_for_state(v);
 	return r;
 }
@@ -222,6 +224,8 @@ void volume_device_drop(struct volume *v, bool untrack)
 		source_host_put(false);
 	}
 	v->tracker = NULL;
+	blkdev_remap_close(v->remap);
+	v->remap = NULL;
 	if (v->dev_open)
 		blkdev_close(&v->dev);
 	v->dev_open = false;
@@ -265,7 +269,7 @@ bool volume_device_is_sound(struct volume *v)
 
 	return v->settled && !blkdev_recheck(&v->dev, &err) &&
 	       !v->tracker->ops->losses(v->tracker, &lost, &err) &&
-	       !fatal_loss(v, &lost);
+	       !fatal_loss(v, &lost) && !blkdev_remap_seen(v->remap);
 }
 
 int volume_device_verify(struct volume *v, struct err *err)
@@ -286,6 +290,8 @@ int volume_device_verify(struct volume *v, struct err *err)
 		return r;
 	volume_note_losses(v, &lost);
 	loss = fatal_loss(v, &lost);
+	if (!loss && blkdev_remap_seen(v->remap))
+		loss = "mapping-changed";
 	/* A write from before the tracking has no slot; only its completion
 	 * tells of it, so that must not be missed until all are through. */
 	if (!loss && !v->settled) {
@@ -303,6 +309,7 @@ int volume_device_verify(struct volume *v, struct err *err)
 		volume_device_drop(v, true);
 		return -ESTALE;
 	}
+	blkdev_remap_acted_upon(v->remap);
 	r = cut_all_dirty(v->cut, err);
 	if (r)
 		return r;

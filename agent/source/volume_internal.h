@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "device/blkdev.h"
+#include "device/blkdev_remap.h"
 #include "source/cut.h"
 #include "source/link.h"
 #include "source/reader.h"
@@ -98,6 +99,7 @@ struct volume {
 	/* The worker's own. */
 	struct blkdev dev;
 	bool dev_open;
+	struct blkdev_remap *remap;	/* NULL where nothing is mapped */
 	bool holds_state;		/* under lock: our own state lies on
 					 * the volume */
 	struct tracker *tracker;

@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/checked.h"
+#include "device/blkdev_remap.h"
 #include "device/blkdev_sysfs.h"
 #include "tap.h"
 
@@ -492,4 +493,39 @@ TEST(a_stack_too_deep_is_no_answer)
 	}
 	EXPECT_INT(blkdev_range_holds(&m->roots, &range, m->dir), -ELOOP);
 	machine_free(m);
+}
+
+static bool is_remap(const char *msg, size_t len)
+{
+	uint32_t major = 0, minor = 0;
+
+	if (!blkdev_event_is_remap(msg, len, &major, &minor))
+		return false;
+	EXPECT_U64(major, 253);
+	EXPECT_U64(minor, 7);
+	return true;
+}
+
+/* With the zero that ends the last string. */
+#define IS_REMAP(text) is_remap(text, sizeof(text))
+
+TEST(a_resumed_mapping_is_told_from_other_events)
+{
+	static const char resumed[] =
+		"change@/devices/virtual/block/dm-7\0ACTION=change\0"
+		"SUBSYSTEM=block\0MAJOR=253\0MINOR=7\0DM_COOKIE=123";
+
+	EXPECT_TRUE(IS_REMAP(resumed));
+	EXPECT_FALSE(is_remap(resumed, sizeof(resumed) - 1));
+	EXPECT_FALSE(is_remap(resumed, 0));
+	EXPECT_FALSE(IS_REMAP("add@/x\0ACTION=add\0SUBSYSTEM=block\0"
+			      "MAJOR=253\0MINOR=7"));
+	EXPECT_FALSE(IS_REMAP("change@/x\0ACTION=change\0SUBSYSTEM=net\0"
+			      "MAJOR=253\0MINOR=7"));
+	EXPECT_FALSE(IS_REMAP("change@/x\0ACTION=change\0SUBSYSTEM=block\0"
+			      "MAJOR=253\0MINOR=7\0SYNTH_UUID=0"));
+	EXPECT_FALSE(IS_REMAP("change@/x\0ACTION=change\0SUBSYSTEM=block\0"
+			      "MAJOR=253\0MINOR=7\0DISK_RO=1"));
+	EXPECT_FALSE(IS_REMAP("change@/x\0ACTION=change\0SUBSYSTEM=block\0"
+			      "MAJOR=253"));
 }
