@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SOURCE_GROUP_H
+#define SOURCE_GROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/*
+ * Volumes whose points are of one moment. Each member has a worker of its own,
+ * and they meet: nobody flips before all have come, nobody reads on before the
+ * flip, nobody commits before every cut has converged.
+ *
+ * A meeting waits without a bound, since a member may have a terabyte to read;
+ * who waits goes on serving his session. Any thread.
+ */
+struct group;
+
+#define GROUP_MEMBERS_MAX 32
+#define GROUP_LABEL_MAX 64
+
+enum group_vote {			/* the worst one counts for all */
+	GROUP_GO = 0,
+	GROUP_AGAIN = 1,
+	GROUP_GIVE_UP = 2,
+};
+
+/* What the members of one attempt have in common. */
+struct group_attempt {
+	uint64_t seq;			/* of the group point it may become */
+	bool wanted;			/* somebody waits for it */
+	char label[GROUP_LABEL_MAX + 1];
+	int64_t flip_wall_ns;		/* of the latest flip */
+	uint64_t flip_mono_ns;
+};
+
+struct group *group_new(int n_members, uint64_t last_seq);
+void group_free(struct group *g);
+/*
+ * A member, who is woken through wake, by any thread. Its number, or -ENOSPC.
+ * There is no attempt before all members have joined.
+ */
+int group_join(struct group *g, void (*wake)(void *arg), void *arg);
+/* An attempt under way comes to nothing; nobody waits for it any more. */
+void group_part(struct group *g, int member);
+
+/*
+ * The member could take part. True when an attempt has begun that it is to
+ * take part in: then it must come to the end of it with group_leave.
+ */
+bool group_ready(struct group *g, int member);
+/* Not any more; an attempt under way comes to nothing. */
+void group_unready(struct group *g, int member);
+void group_leave(struct group *g, int member);
+/* Members that are neither ready nor in an attempt: a bit each. */
+uint32_t group_missing(struct group *g);
+/* Is an attempt wanted at once? */
+bool group_is_wanted(struct group *g);
+
+struct group_meeting {
+	enum group_vote vote;
+	/* By the last one to come, before the others go on; may be NULL. 0, or
+	 * negative errno: all give up. */
+	int (*action)(void *arg, struct group_attempt *a);
+	/* Some waiting, and what must not be left undone meanwhile. 0, or
+	 * negative errno: this member gives up, and so do all. */
+	int (*wait)(void *arg);
+	void *arg;
+};
+
+/* What all have voted, with a set to what they have in common; -ECANCELED when
+ * another gave up; what wait or action returned. */
+int group_meet(struct group *g, int member, const struct group_meeting *m,
+	       struct group_attempt *a);
+
+/*
+ * A point of the group now. Returns when every member's is durable: then *out
+ * is its attempt. -ETIMEDOUT; -ECANCELED (see group_cancel); what progress
+ * returned. label may be NULL.
+ */
+struct group_order {
+	const char *label;
+	uint64_t timeout_ns;
+	int (*progress)(void *arg);	/* every now and then; may be NULL */
+	void *arg;
+};
+int group_sync(struct group *g, const struct group_order *order,
+	       struct group_attempt *out);
+/* Whoever waits in group_sync returns soon, now and later. */
+void group_cancel(struct group *g);
+/* By a member, in its attempt: its part of the point is durable. */
+void group_durable(struct group *g, int member);
+
+#endif
