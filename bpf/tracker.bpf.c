@@ -35,6 +35,7 @@
 #include "tracker_compat.bpf.h"
 #include "tracker_maps.bpf.h"
 #include "tracker_mark.bpf.h"
+#include "passthrough.bpf.h"
 #include "tracker_request.bpf.h"
 #include "tracker_bio.bpf.h"
 

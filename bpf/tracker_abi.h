@@ -142,6 +142,15 @@ struct us_info {
 	char state_dir[US_INFO_PATH];
 };
 
+/* commands: where a request's driver keeps the command that somebody sent past
+ * the block layer, in bytes from the request; 0: not known. One element. */
+struct us_commands {
+	__u32 scsi_cdb;
+	__u32 scsi_cdb_is_pointer;
+	__u32 nvme_command;		/* of a pointer to it */
+	__u32 reserved;
+};
+
 /*
  * An in-flight slot packs a range of blocks into one word, so that it can be
  * exchanged: bit 63 live, bits 39..62 count (all ones: to the volume's end),

@@ -165,6 +165,8 @@ static __always_inline int request_issued(struct request *rq, __u32 again)
 	if (!d)
 		return 0;
 	op = request_op(rq);
+	if (op >= OP_DRV_IN && passthrough_is_harmless(rq))
+		op = OP_READ;
 	q.sector = rq->__sector;
 	q.n_sectors = rq->__data_len >> SECTOR_SHIFT;
 	q.queue = rq->mq_hctx->queue_num;

@@ -24,6 +24,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "tracker/tracker_commands.h"
 #include "tracker/tracker_helper.h"
 #include "tracker/tracker_host_internal.h"
 #include "tracker/tracker_pins.h"
@@ -74,6 +75,7 @@ static int set_pin_paths(struct tracker_host *h)
 		h->skel->maps.groups, h->skel->maps.counters,
 		h->skel->maps.stats, h->skel->maps.seen,
 		h->skel->maps.info, h->skel->maps.pages,
+		h->skel->maps.commands,
 	};
 	char path[PINS_PATH_MAX];
 	size_t i;
@@ -162,8 +164,19 @@ static int load(struct tracker_host *h, const struct tracker_host_config *cfg,
 		.seen = bpf_map__fd(h->skel->maps.seen),
 		.info = bpf_map__fd(h->skel->maps.info),
 		.pages = bpf_map__fd(h->skel->maps.pages),
+		.commands = bpf_map__fd(h->skel->maps.commands),
 	};
 	return 0;
+}
+
+void host_tell_commands(struct tracker_host *h)
+{
+	struct us_commands c;
+	__u32 zero = 0;
+
+	commands_locate(&c);
+	if (bpf_map_update_elem(h->fds.commands, &zero, &c, BPF_ANY))
+		log_warn("%s: commands cannot be told apart: %m", h->dir);
 }
 
 /* All that takes capabilities. */
@@ -211,7 +224,7 @@ int tracker_host_open(const struct tracker_host_config *cfg,
 	h->node = cfg->node;
 	h->bpffs = cfg->bpffs;
 	hooks_init(h->hooks);
-	h->fds = (struct host_fds){ -1, -1, -1, -1, -1, -1, -1, -1 };
+	h->fds = (struct host_fds){ -1, -1, -1, -1, -1, -1, -1, -1, -1 };
 	(void)snprintf(h->state_dir, sizeof(h->state_dir), "%s",
 		       cfg->state_dir);
 	pins_dir(bpffs_of(cfg), &cfg->node, h->dir);
@@ -233,7 +246,7 @@ int tracker_host_open(const struct tracker_host_config *cfg,
 static void close_fds(const struct host_fds *f)
 {
 	const int all[] = { f->disks, f->volumes, f->groups, f->counters,
-			    f->stats, f->seen, f->info, f->pages };
+			    f->stats, f->seen, f->info, f->pages, f->commands };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(all); i++)

@@ -23,7 +23,7 @@ struct hook {
 
 /* The maps that all volumes share. */
 struct host_fds {
-	int disks, volumes, groups, counters, stats, seen, info, pages;
+	int disks, volumes, groups, counters, stats, seen, info, pages, commands;
 };
 
 struct tracker_host {
@@ -44,6 +44,8 @@ struct tracker_host {
 };
 
 size_t host_page_align(size_t n);
+/* Tells the programs where the drivers of this moment keep commands. */
+void host_tell_commands(struct tracker_host *h);
 /* Opens what a helper pins; what was opened is closed with the host. */
 struct tracker_host_config;
 int host_open_pinned(struct tracker_host *h,

@@ -38,6 +38,7 @@ int host_open_pinned(struct tracker_host *h,
 		{ "seen", &h->fds.seen },
 		{ "info", &h->fds.info },
 		{ "pages", &h->fds.pages },
+		{ "commands", &h->fds.commands },
 	};
 	size_t i;
 	int r;

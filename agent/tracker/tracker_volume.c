@@ -655,6 +655,8 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 	vt->pending_bytes = host_page_align(
 		words_leaf_count(want.n_blocks) * sizeof(uint64_t));
 	vt->n_cpus = libbpf_num_possible_cpus();
+	/* Its driver is there by now, whenever the programs were loaded. */
+	host_tell_commands(h);
 	vt->t.ops = &volume_tracker_ops;
 	vt->t.n_blocks = want.n_blocks;
 	vt->t.block_shift = block_shift;
