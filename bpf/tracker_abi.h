@@ -101,10 +101,12 @@ struct us_counters {
 	__u64 reserved[6];
 };
 
-/* stats: per CPU, for status and the comparison with diskstats. */
+/* stats: per CPU, for status and the comparison with diskstats; of the whole
+ * disk, also what lies beside the volume. */
 struct us_stats {
 	__u64 issues;
-	__u64 sectors;
+	__u64 sectors;			/* of data, as the disk counts them */
+	__u64 failed;			/* of them at failed completions */
 };
 
 /*

@@ -112,4 +112,13 @@ static __always_inline void count_write(__u32 vol, __u64 n_sectors)
 	__sync_fetch_and_add(&s->sectors, n_sectors);
 }
 
+/* A driver may refuse a request before its issue; diskstats count it. */
+static __always_inline void count_failed(__u32 vol, __u64 n_sectors)
+{
+	struct us_stats *s = bpf_map_lookup_elem(&stats, &vol);
+
+	if (s)
+		__sync_fetch_and_add(&s->failed, n_sectors);
+}
+
 #endif

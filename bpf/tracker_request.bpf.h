@@ -25,6 +25,7 @@ struct start {
 	__u64 sector;			/* hull of the request */
 	__u64 n_sectors;
 	__u64 bio;			/* of a discard: walked, 0 otherwise */
+	__u64 written;			/* as diskstats will count it */
 	__u32 queue;
 	__u32 tag;
 	__u32 again;			/* another program has counted it */
@@ -113,13 +114,13 @@ __noinline int issue_one(__u32 vol, __u32 op, const struct start *q)
 		return 0;
 	if (v->probing)
 		count_event(vol, probe_issues);
+	if (q->written && !q->again)
+		count_write(vol, q->written);
 	if (op >= OP_DRV_IN) {
 		count_event(vol, passthrough);
 		issue_other(v, vol, q);
 	} else if (op_modifies(op)) {
 		issue_write(v, vol, q);
-		if (!q->again)
-			count_write(vol, q->n_sectors);
 	} else {
 		issue_other(v, vol, q);
 	}
@@ -165,6 +166,8 @@ static __always_inline int request_issued(struct request *rq, __u32 again)
 	if (!d)
 		return 0;
 	op = request_op(rq);
+	if (op_modifies(op))
+		q.written = rq->__data_len >> SECTOR_SHIFT;
 	if (op >= OP_DRV_IN && passthrough_is_harmless(rq))
 		op = OP_READ;
 	q.sector = rq->__sector;
@@ -192,7 +195,7 @@ struct done {
 	__u64 n_sectors;
 	__u32 queue;
 	__u32 tag;
-	__u32 failed;
+	__u32 failed;			/* sectors */
 	__u32 last;			/* nothing of the request remains */
 };
 
@@ -205,6 +208,8 @@ __noinline int complete_one(__u32 vol, const struct done *c)
 
 	if (!v || !c || !v->used)
 		return 0;
+	if (c->failed)
+		count_failed(vol, c->failed);
 	f.words = words_of(vol);
 	slot = slot_of(&f, c->queue, c->tag);
 	seen = slot && *(volatile __u64 *)slot & US_SLOT_LIVE;
@@ -246,7 +251,7 @@ static __always_inline int request_done(struct request *rq, int error,
 	c.n_sectors = rq->__data_len >> SECTOR_SHIFT;
 	c.queue = rq->mq_hctx->queue_num;
 	c.tag = rq->tag;
-	c.failed = error != 0;
+	c.failed = error ? nr_bytes >> SECTOR_SHIFT : 0;
 	c.last = nr_bytes >= rq->__data_len;
 	if (op_is_discard(op))
 		discard_hull((__u64)rq->bio, &c.sector, &c.n_sectors);

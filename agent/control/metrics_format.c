@@ -290,6 +290,7 @@ static const struct {
 	{ "other-disk", FIELD(losses.other_disk) },
 	{ "map-error", FIELD(losses.map_errors) },
 	{ "end-unknown", FIELD(losses.unknown_ends) },
+	{ "sectors-unseen", FIELD(losses.unseen_sectors) },
 };
 
 static uint64_t field(const struct volume_status *s, size_t offset)

@@ -293,6 +293,16 @@ static int recheck_partition(const struct blkdev *dev, struct err *err)
 	return check_range(dev, start, n, err);
 }
 
+/* With it a filesystem is written without requests. A disk has it or not, but
+ * a mapping may be given another table while it is in use. */
+static bool has_dax(const struct blkdev *dev)
+{
+	_cleanup_close_ int disk = sysfs_open_disk(dev->sys_fd);
+	uint64_t dax = 0;
+
+	return disk >= 0 && !sysfs_u64(disk, "queue/dax", &dax) && dax;
+}
+
 int blkdev_recheck(const struct blkdev *dev, struct err *err)
 {
 	uint64_t seq, disk_bytes = 0;
@@ -312,6 +322,9 @@ int blkdev_recheck(const struct blkdev *dev, struct err *err)
 	if (lbs < 0 || (uint32_t)lbs != dev->lbs_bytes)
 		return changed(dev, "logical block size", dev->lbs_bytes,
 			       (uint64_t)lbs, err);
+	if (!dev->dax && has_dax(dev))
+		return err_set(err, -EOPNOTSUPP, "dax", dev->path,
+			       "direct access (DAX) has become possible");
 	if (!dev->is_partition)
 		return check_range(dev, 0, disk_bytes / 512, err);
 	r = recheck_partition(dev, err);
@@ -321,6 +334,27 @@ int blkdev_recheck(const struct blkdev *dev, struct err *err)
 		return resized(dev, disk_bytes / 512 > dev->start_sector ?
 				       disk_bytes / 512 - dev->start_sector : 0,
 			       err);
+	return 0;
+}
+
+int blkdev_written_sectors(const struct blkdev *dev, uint64_t *out)
+{
+	_cleanup_close_ int disk = sysfs_open_disk(dev->sys_fd);
+	unsigned long long written, discarded = 0;
+	char text[256];
+	int r, n;
+
+	if (disk < 0)
+		return disk;
+	r = sysfs_text(disk, "stat", text, sizeof(text));
+	if (r < 0)
+		return r;
+	/* Fields 7 and 14; the latter since 4.18. */
+	n = sscanf(text, "%*u %*u %*u %*u %*u %*u %llu %*u %*u %*u %*u %*u "
+		   "%*u %llu", &written, &discarded);
+	if (n < 1)
+		return -EBADMSG;
+	*out = written + discarded;
 	return 0;
 }
 

@@ -54,7 +54,8 @@ int blkdev_open(const char *path, struct blkdev *dev, struct err *err);
 void blkdev_close(struct blkdev *dev);
 /*
  * Is it still the same device, same diskseq, same size, same range? 0;
- * -ESTALE "device-changed"; -ENODEV "device-gone"; -EFBIG "size-changed".
+ * -ESTALE "device-changed"; -ENODEV "device-gone"; -EFBIG "size-changed";
+ * -EOPNOTSUPP "dax", when a disk has come to allow it.
  * Cheap enough for every cut (ioctls on held descriptors).
  */
 int blkdev_recheck(const struct blkdev *dev, struct err *err);
@@ -65,6 +66,12 @@ int blkdev_recheck(const struct blkdev *dev, struct err *err);
 int blkdev_admit(const struct blkdev *dev, struct err *err);
 /* Are writes of the disk under way right now, as far as can be told? */
 bool blkdev_writes_under_way(const struct blkdev *dev);
+/*
+ * What the disk itself has counted as written and discarded, in sectors of 512
+ * bytes: requests that have ended, well or not, since it is there. 0 or
+ * negative errno. With queue/iostats off it stands still.
+ */
+int blkdev_written_sectors(const struct blkdev *dev, uint64_t *out);
 /* Same identity across reboots? Size and kind must agree, and every name that
  * both sides know; a name that one side lacks says nothing. */
 bool blkdev_id_same(const struct blkdev_id *a, const struct blkdev_id *b);

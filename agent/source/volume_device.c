@@ -162,6 +162,7 @@ static int begin_dirty(struct volume *v, struct err *err)
 	pthread_mutex_unlock(&v->lock);
 	all = !v->tracker->adopted || v->resync;
 	v->settled = false;
+	v->written = (struct written){ 0 };
 	if (!all) {
 		r = v->tracker->ops->losses(v->tracker, &lost, err);
 		if (r)
@@ -182,13 +183,18 @@ static int begin_dirty(struct volume *v, struct err *err)
 		volume_set_phase(v, PHASE_INITIALIZING, NULL);
 		return 0;
 	}
-	err_set(&why, -ESTALE, v->resync ? "resync" : "tracking-lost",
-		v->cfg.name, "%s: everything is compared",
-		v->resync ? "resync was ordered"
-			     : "writes may have been missed while nothing "
-			       "tracked the device");
-	if (!v->resync)
-		volume_tell(v, why.code, NULL, "%s", why.message);
+	if (v->lost_why.num && !v->resync) {
+		err_copy(&why, &v->lost_why);	/* told already */
+	} else {
+		err_set(&why, -ESTALE, v->resync ? "resync" : "tracking-lost",
+			v->cfg.name, "%s: everything is compared",
+			v->resync ? "resync was ordered"
+				  : "writes may have been missed while nothing "
+				    "tracked the device");
+		if (!v->resync)
+			volume_tell(v, why.code, NULL, "%s", why.message);
+	}
+	err_clear(&v->lost_why);
 	volume_set_phase(v, PHASE_COMPARING, &why);
 	return 0;
 }
@@ -231,37 +237,6 @@ void volume_device_drop(struct volume *v, bool untrack)
 	v->dev_open = false;
 }
 
-/*
- * virtio-blk's only commands beside reads and writes ask for the serial number
- * or report zones (its SCSI passthrough went with Linux 5.13), and merely
- * reading a sysfs attribute sends one. Elsewhere a command may write.
- */
-static bool passthrough_is_harmless(const struct volume *v)
-{
-	return !strcmp(v->dev.id.kind, "virtio");
-}
-
-/* The loss that makes a cut impossible, named; NULL when there is none. */
-static const char *fatal_loss(const struct volume *v,
-			      const struct tracker_losses *l)
-{
-	if (l->detached)
-		return "tracker-detached";
-	if (l->issue_misses || l->unknown_ends)
-		return "events-missed";
-	if (l->map_errors)
-		return "tracker-map";
-	if (l->slot_overflows)
-		return "slots-exhausted";
-	if (l->walk_overflows)
-		return "discard-unknown";
-	if (l->passthrough && !passthrough_is_harmless(v))
-		return "passthrough";
-	if (l->other_disk)
-		return "device-changed";
-	return NULL;
-}
-
 bool volume_device_is_sound(struct volume *v)
 {
 	struct err err = ERR_INIT;
@@ -269,44 +244,30 @@ bool volume_device_is_sound(struct volume *v)
 
 	return v->settled && !blkdev_recheck(&v->dev, &err) &&
 	       !v->tracker->ops->losses(v->tracker, &lost, &err) &&
-	       !fatal_loss(v, &lost) && !blkdev_remap_seen(v->remap);
+	       !volume_fatal_loss(v, &lost) && !blkdev_remap_seen(v->remap);
 }
 
-int volume_device_verify(struct volume *v, struct err *err)
+static void tell_pins(struct volume *v, const struct tracker_losses *lost)
 {
-	struct tracker_losses lost;
+	if (lost->pins_restored > v->losses.pins_restored)
+		volume_tell(v, "pins-restored", NULL,
+			    "a pin of the tracker's programs had been removed "
+			    "or exchanged, and was put back: nothing is lost");
+}
+
+/* Everything is dirty from here on, or the device is set up anew. */
+static int act_on_loss(struct volume *v, const struct loss *loss,
+		       const struct tracker_losses *lost, struct err *err)
+{
 	struct err why = ERR_INIT;
-	const char *loss;
 	int r;
 
-	r = blkdev_recheck(&v->dev, err);
-	if (r) {
-		/* Looked at anew: same identity means compare, else refusal. */
-		volume_device_drop(v, true);
-		return -ESTALE;
-	}
-	r = v->tracker->ops->losses(v->tracker, &lost, err);
-	if (r)
-		return r;
-	volume_note_losses(v, &lost);
-	loss = fatal_loss(v, &lost);
-	if (!loss && blkdev_remap_seen(v->remap))
-		loss = "mapping-changed";
-	/* A write from before the tracking has no slot; only its completion
-	 * tells of it, so that must not be missed until all are through. */
-	if (!loss && !v->settled) {
-		v->settled = !blkdev_writes_under_way(&v->dev);
-		if (lost.complete_misses)
-			loss = "events-missed";
-	}
-	if (!loss)
-		return 0;
-	err_set(&why, -ESTALE, loss, v->cfg.name,
-		"the tracker may have missed writes: everything is compared");
+	volume_describe_loss(v, loss, lost, &why);
 	log_failure(LOG_LEVEL_WARN, &why);
-	volume_tell(v, "tracking-lost", loss, "%s", why.message);
-	if (lost.slot_overflows || lost.detached || lost.map_errors) {
+	volume_tell(v, "tracking-lost", loss->code, "%s", why.message);
+	if (loss->is_anew) {
 		volume_device_drop(v, true);
+		err_copy(&v->lost_why, &why);
 		return -ESTALE;
 	}
 	blkdev_remap_acted_upon(v->remap);
@@ -320,4 +281,35 @@ int volume_device_verify(struct volume *v, struct err *err)
 	volume_set_phase(v, v->vs.acked.valid ? PHASE_COMPARING
 					      : PHASE_INITIALIZING, &why);
 	return -ESTALE;
+}
+
+int volume_device_verify(struct volume *v, struct err *err)
+{
+	struct tracker_losses lost;
+	const struct loss *loss;
+	int r;
+
+	r = blkdev_recheck(&v->dev, err);
+	if (r) {
+		/* Looked at anew: same identity means compare, else refusal. */
+		volume_device_drop(v, true);
+		return -ESTALE;
+	}
+	r = v->tracker->ops->losses(v->tracker, &lost, err);
+	if (r)
+		return r;
+	volume_compare_written(v, &lost);
+	tell_pins(v, &lost);
+	volume_note_losses(v, &lost);
+	loss = volume_fatal_loss(v, &lost);
+	if (!loss && blkdev_remap_seen(v->remap))
+		loss = &volume_mapping_changed;
+	/* A write from before the tracking has no slot; only its completion
+	 * tells of it, so that must not be missed until all are through. */
+	if (!loss && !v->settled) {
+		v->settled = !blkdev_writes_under_way(&v->dev);
+		if (lost.complete_misses)
+			loss = volume_completions_missed();
+	}
+	return loss ? act_on_loss(v, loss, &lost, err) : 0;
 }

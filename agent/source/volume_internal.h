@@ -60,6 +60,23 @@ struct watched_sink {
 	uint64_t next_publish_ns;
 };
 
+/* A cause for which a write may have been missed. */
+struct loss {
+	const char *code;
+	size_t count;			/* where in struct tracker_losses */
+	bool is_anew;			/* the tracker is of no more use */
+	const char *what;
+};
+
+/* The programs' count of writes beside the disk's, see volume_loss.c. */
+struct written {
+	bool has_base, has_mark;
+	int64_t base;			/* issued less written never is below */
+	int64_t marked;			/* issued, when nothing was under way */
+	uint64_t mark_ns;
+	uint64_t skipped;
+};
+
 /* Another identity, wished by an order that waits for the worker. */
 struct adoption {
 	const struct uuid *uuid;
@@ -132,6 +149,8 @@ struct volume {
 	uint64_t opened_ns;		/* the session */
 	bool session_told;		/* that it began, and not that it ended */
 	struct tracker_losses losses;	/* as the tracker said last */
+	struct written written;
+	struct err lost_why;		/* why the device is set up anew */
 	struct ship_totals shipped_before;	/* of sessions that ended */
 	struct verify *verify;		/* under way */
 	bool verify_ask_failed;
@@ -163,6 +182,16 @@ void volume_device_drop(struct volume *v, bool untrack);
 int volume_device_verify(struct volume *v, struct err *err);
 /* Would that be so? Only looks. */
 bool volume_device_is_sound(struct volume *v);
+
+/* volume_loss.c: the loss that makes a cut impossible; NULL: there is none. */
+const struct loss *volume_fatal_loss(const struct volume *v,
+				     const struct tracker_losses *l);
+const struct loss *volume_completions_missed(void);
+extern const struct loss volume_mapping_changed;
+void volume_describe_loss(const struct volume *v, const struct loss *loss,
+			  const struct tracker_losses *l, struct err *why);
+/* Has the disk written more than the tracker saw? Sets unseen_sectors. */
+void volume_compare_written(struct volume *v, struct tracker_losses *l);
 
 /* volume_rekey.c: the worker's part of volume_import_key. */
 void volume_adopt(struct volume *v);

@@ -223,6 +223,7 @@ void volume_note_losses(struct volume *v, const struct tracker_losses *now)
 	ADD(map_errors);
 	ADD(error_completions);
 	ADD(unknown_ends);
+	ADD(unseen_sectors);
 #undef ADD
 	sum->detached = now->detached;
 	*was = *now;

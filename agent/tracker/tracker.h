@@ -33,8 +33,14 @@ struct tracker_losses {
 	uint64_t error_completions;	/* marked again: harmless */
 	uint64_t unknown_ends;		/* bios nobody saw begin: fatal */
 	uint64_t issues;		/* ops->stats: requests marked */
-	uint64_t sectors;		/* ops->stats: of them (512 bytes) */
-	bool detached;			/* a program or link is not ours any more */
+	uint64_t sectors;		/* ops->stats: of the disk (512 bytes) */
+	uint64_t failed_sectors;	/* ops->stats: at failed completions */
+	uint64_t skipped;		/* runs, ever, of what counts those */
+	uint64_t pins_restored;		/* of the links, since the host began */
+	uint64_t unseen_sectors;	/* written past us, by the disk's count;
+					 * set by who compares: fatal */
+	bool detached;			/* a program or link is not ours any more,
+					 * or is not told of the volume */
 };
 
 struct tracker_ops {

@@ -358,10 +358,42 @@ int hooks_open_pinned(struct tracker_host *h, uint32_t mask, struct err *err)
 
 /* ---- what became of them ---- */
 
-int hooks_examine(const struct tracker_host *h, uint64_t misses[US_HOOKS],
+/*
+ * A link stays attached as long as we have its descriptor; its pin is for the
+ * time when we are gone. One that somebody has removed, or exchanged for
+ * another link, is put back, and nothing was lost.
+ */
+static void keep_pinned(struct tracker_host *h, int hook, uint32_t id)
+{
+	_cleanup_close_ int fd = pins_get(h->dir, pins[hook].link);
+	uint32_t there = 0, prog = 0;
+
+	if (fd >= 0 && !link_ids(fd, &there, &prog) && there == id)
+		return;
+	/* Where that cannot be, a later process finds a hole and compares. */
+	if (pins_put(h->dir, pins[hook].link, h->hooks[hook].link_fd))
+		return;
+	h->pins_restored++;
+	log_warn("%s/%s: was %s, and is put back: nothing is lost", h->dir,
+		 pins[hook].link, fd < 0 ? "removed" : "exchanged");
+}
+
+/* Is what we attached still attached, and runs what we loaded? */
+static bool hook_is_ours(struct tracker_host *h, int hook)
+{
+	const struct hook *k = &h->hooks[hook];
+	uint32_t id = 0, prog = 0;
+
+	if (k->link_fd < 0 || link_ids(k->link_fd, &id, &prog) ||
+	    prog != prog_id(k->prog_fd, NULL, NULL))
+		return false;
+	keep_pinned(h, hook, id);
+	return true;
+}
+
+int hooks_examine(struct tracker_host *h, uint64_t misses[US_HOOKS],
 		  uint32_t *detached)
 {
-	uint32_t id, prog;
 	int i;
 
 	*detached = 0;
@@ -371,7 +403,7 @@ int hooks_examine(const struct tracker_host *h, uint64_t misses[US_HOOKS],
 		misses[i] = 0;
 		if (k->prog_fd >= 0 && !prog_id(k->prog_fd, &misses[i], NULL))
 			return -errno;
-		if (k->link_fd < 0 || link_ids(k->link_fd, &id, &prog))
+		if (!hook_is_ours(h, i))
 			*detached |= HOOK_BIT(i);
 	}
 	return 0;

@@ -34,6 +34,7 @@ struct tracker_host {
 	struct tracker_bpf *skel;	/* NULL: a helper has it */
 	const char *bpffs;		/* NULL: the usual place */
 	struct hook hooks[US_HOOKS];
+	uint64_t pins_restored;		/* that somebody had taken away */
 	struct host_fds fds;		/* the skeleton's, or our own */
 	bool owns_fds;
 	struct us_volume *volumes;	/* shared memory, US_MAX_VOLUMES each */
@@ -76,8 +77,9 @@ int hooks_attach(struct tracker_host *h, uint32_t mask, uint32_t want,
 		 struct err *err);
 /* Opens the pins of those of mask; must not be open. */
 int hooks_open_pinned(struct tracker_host *h, uint32_t mask, struct err *err);
-/* Those attached still there? Their skipped runs, 0 for the others. */
-int hooks_examine(const struct tracker_host *h, uint64_t misses[US_HOOKS],
+/* Those attached still there? Their skipped runs, 0 for the others. Pins that
+ * somebody took away are put back. */
+int hooks_examine(struct tracker_host *h, uint64_t misses[US_HOOKS],
 		  uint32_t *detached);
 /* What the loaded programs are to be told of this kernel, and what it needs. */
 struct kernel_ways {

@@ -418,7 +418,9 @@ struct counted {
 	struct us_counters c;
 	uint64_t misses[US_HOOKS];
 	uint32_t detached;
-	bool dropped;			/* the entry is not ours any more */
+	uint64_t pins_restored;
+	bool dropped;			/* the entry is not ours any more, or
+					 * its disk does not name it */
 };
 
 static int read_losses(struct volume_tracker *vt, struct counted *now)
@@ -426,7 +428,9 @@ static int read_losses(struct volume_tracker *vt, struct counted *now)
 	LOCK_SCOPE(&vt->h->lock);
 	const struct us_volume *v = &vt->h->volumes[vt->index];
 
-	now->dropped = !v->used || memcmp(v->uuid, vt->volume.b, 16);
+	now->dropped = !v->used || memcmp(v->uuid, vt->volume.b, 16) ||
+		       !disk_names(vt->h, vt->index);
+	now->pins_restored = vt->h->pins_restored;
 	memcpy(&now->c, &vt->h->counters[vt->index], sizeof(now->c));
 	return hooks_examine(vt->h, now->misses, &now->detached);
 }
@@ -450,18 +454,22 @@ static int op_pending_set_all(struct tracker *t, struct err *err)
 	return 0;
 }
 
-static void add_stats(struct volume_tracker *vt, struct tracker_losses *out)
+static int add_stats(struct volume_tracker *vt, struct tracker_losses *out)
 {
-	struct us_stats per_cpu[256];
+	_cleanup_free_ struct us_stats *per_cpu =
+		calloc((size_t)vt->n_cpus, sizeof(*per_cpu));
 	int i;
 
-	if (vt->n_cpus > (int)ARRAY_SIZE(per_cpu) ||
-	    bpf_map_lookup_elem(vt->h->fds.stats, &vt->index, per_cpu))
-		return;
+	if (!per_cpu)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(vt->h->fds.stats, &vt->index, per_cpu))
+		return -errno;
 	for (i = 0; i < vt->n_cpus; i++) {
 		out->issues += per_cpu[i].issues;
 		out->sectors += per_cpu[i].sectors;
+		out->failed_sectors += per_cpu[i].failed;
 	}
+	return 0;
 }
 
 /*
@@ -482,6 +490,8 @@ static void miss_losses(const struct volume_tracker *vt,
 		out->issue_misses = MIN(out->issue_misses,
 					now->misses[again] - s->misses[again]);
 	out->complete_misses = now->misses[end] - s->misses[end];
+	out->skipped = now->misses[first] + now->misses[end];
+	out->pins_restored = now->pins_restored;
 	out->detached = now->dropped || now->detached & HOOK_BIT(first);
 }
 
@@ -512,8 +522,7 @@ static int op_losses(struct tracker *t, struct tracker_losses *out,
 
 static int op_stats(struct tracker *t, struct tracker_losses *out)
 {
-	add_stats(self(t), out);
-	return 0;
+	return add_stats(self(t), out);
 }
 
 static void op_close(struct tracker *t, bool untrack)
