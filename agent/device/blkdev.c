@@ -236,12 +236,14 @@ static int changed(const struct blkdev *dev, const char *what, uint64_t was,
 static int resized(const struct blkdev *dev, uint64_t n_sectors,
 		   struct err *err)
 {
-	(void)err_set(err, -EFBIG, "size-changed", dev->path,
+	int r = n_sectors > dev->n_sectors ? -EFBIG : -ESTALE;
+
+	(void)err_set(err, r, "size-changed", dev->path,
 		      "the size was %" PRIu64 " bytes, is %" PRIu64,
 		      dev->n_sectors * 512, n_sectors * 512);
 	(void)err_remedy(err, "accept the new size with "
 			 "`understudyctl resync VOLUME --yes VOLUME`");
-	return -EFBIG;
+	return r;
 }
 
 static int check_range(const struct blkdev *dev, uint64_t start_sector,

@@ -54,7 +54,8 @@ int blkdev_open(const char *path, struct blkdev *dev, struct err *err);
 void blkdev_close(struct blkdev *dev);
 /*
  * Is it still the same device, same diskseq, same size, same range? 0;
- * -ESTALE "device-changed"; -ENODEV "device-gone"; -EFBIG "size-changed";
+ * -ESTALE "device-changed", or "size-changed" when it is smaller; -ENODEV
+ * "device-gone"; -EFBIG "size-changed" when it has grown;
  * -EOPNOTSUPP "dax", when a disk has come to allow it.
  * Cheap enough for every cut (ioctls on held descriptors).
  */

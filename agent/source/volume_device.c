@@ -24,6 +24,40 @@ static void change_device(struct volstate_switches *sw, const void *arg)
 	sw->device = *(const struct blkdev_id *)arg;
 }
 
+/* A name that both know, or that this process has had it open all the time:
+ * more than that another device of that kind is there. */
+static bool is_surely_the_same(const struct volume *v,
+			       const struct blkdev_id *a)
+{
+	const struct blkdev_id *b = &v->dev.id;
+
+#define BOTH_SAY(f) (a->f[0] && !strcmp(a->f, b->f))
+	return BOTH_SAY(wwn) || BOTH_SAY(serial) || BOTH_SAY(partuuid) ||
+	       BOTH_SAY(dm_uuid) || BOTH_SAY(backing_file) ||
+	       (v->known_diskseq && v->known_diskseq == v->dev.diskseq);
+#undef BOTH_SAY
+}
+
+/*
+ * What was there is there, and goes on being tracked; what has come with the
+ * growth is read. Points keep the size that they were made with.
+ */
+static int accept_growth(struct volume *v, uint64_t was, struct err *err)
+{
+	int r = volume_save_switches(v, change_device, &v->dev.id, err);
+
+	if (r)
+		return r;
+	log_info("volume %s: has grown from %llu to %llu bytes", v->cfg.name,
+		 (unsigned long long)was,
+		 (unsigned long long)v->dev.id.size_bytes);
+	volume_tell(v, "device-grown", NULL,
+		    "from %llu to %llu bytes: goes on, the new part is copied",
+		    (unsigned long long)was,
+		    (unsigned long long)v->dev.id.size_bytes);
+	return 0;
+}
+
 /* Is this the device the volume was made on? First sight makes it so. */
 static int check_identity(struct volume *v, struct err *err)
 {
@@ -41,6 +75,11 @@ static int check_identity(struct volume *v, struct err *err)
 	if (blkdev_id_same(&sw.device, &now)) {
 		if (now.size_bytes == v->dev.id.size_bytes)
 			return 0;
+		if (now.size_bytes < v->dev.id.size_bytes &&
+		    is_surely_the_same(v, &sw.device))
+			return accept_growth(v, now.size_bytes, err);
+		/* What was cut off may come back with another content. */
+		v->was_cut = true;
 		err_set(err, -EFBIG, "size-changed", v->cfg.device,
 			"size was %llu bytes, is %llu: no point until it is "
 			"compared again",
@@ -83,6 +122,8 @@ static int open_device(struct volume *v, struct err *err)
 		return r;
 	v->dev_open = true;
 	r = check_identity(v, err);
+	if (!r)
+		v->known_diskseq = v->dev.diskseq;
 	if (!r)
 		r = blkdev_admit(&v->dev, err);
 	if (!r)
@@ -160,7 +201,8 @@ static int begin_dirty(struct volume *v, struct err *err)
 	pthread_mutex_lock(&v->lock);
 	v->resync = v->vs.sw.resync;
 	pthread_mutex_unlock(&v->lock);
-	all = !v->tracker->adopted || v->resync;
+	all = !v->tracker->adopted || v->resync || v->was_cut;
+	v->was_cut = false;
 	v->settled = false;
 	v->written = (struct written){ 0 };
 	if (!all) {
@@ -291,8 +333,9 @@ int volume_device_verify(struct volume *v, struct err *err)
 
 	r = blkdev_recheck(&v->dev, err);
 	if (r) {
-		/* Looked at anew: same identity means compare, else refusal. */
-		volume_device_drop(v, true);
+		/* Looked at anew: same identity means compare, else refusal.
+		 * One that may have grown keeps its marks. */
+		volume_device_drop(v, r != -EFBIG);
 		return -ESTALE;
 	}
 	r = v->tracker->ops->losses(v->tracker, &lost, err);

@@ -176,6 +176,11 @@ static int read_failed(struct volume *v, const struct cut_round *round)
 {
 	struct err why = ERR_INIT;
 
+	/* It has shrunk, or is gone? Then that is what there is to say. */
+	if (blkdev_recheck(&v->dev, &why)) {
+		volume_device_drop(v, why.num != -EFBIG);
+		return -ENODEV;
+	}
 	err_sys(&why, round->error_num, "read-error", v->cfg.device,
 		"read offset=%llu: no point is made, the extent stays dirty",
 		(unsigned long long)round->error_off_bytes);

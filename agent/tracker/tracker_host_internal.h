@@ -54,6 +54,19 @@ int host_open_pinned(struct tracker_host *h,
 /* The two maps of a volume's words, of so many pages. */
 int host_words_maps(uint32_t n_pages, uint32_t n_pending, int *pages_fd,
 		    int *pending_fd, struct err *err);
+
+/* tracker_entry.c: the number of a volume's entry, or of a free one; or
+ * -ENOENT, -ENOSPC. */
+int host_find_entry(const struct tracker_host *h, const struct uuid *volume);
+int host_free_entry(const struct tracker_host *h);
+/* Its disk names it from now on. 0, -ENOSPC, other negative errno. */
+int host_disk_add(struct tracker_host *h, const struct us_volume *v,
+		  uint32_t index);
+bool host_disk_names(struct tracker_host *h, uint32_t index);
+/* No more tracked; what is pinned of the volume stays. */
+void host_forget_entry(struct tracker_host *h, uint32_t index);
+/* Those of a volume that a process left while it grew. */
+void host_forget_widened(struct tracker_host *h, const struct uuid *volume);
 /* No more tracked, pins gone; nothing when it is not in use. */
 void host_drop_entry(struct tracker_host *h, uint32_t index);
 

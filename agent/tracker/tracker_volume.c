@@ -27,10 +27,11 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "tracker/tracker_grow.h"
 #include "tracker/tracker_host.h"
 #include "tracker/tracker_helper.h"
 #include "tracker/tracker_host_internal.h"
-#include "tracker/tracker_words.h"
+#include "tracker/tracker_volume.h"
 
 #define SECTOR_BYTES_SHIFT 9
 #define SELF_TEST_READS 64
@@ -39,19 +40,6 @@
 /* Two generations and pending in the kernel; pending, to-read, outstanding,
  * carried and fresh in the process. */
 #define BITMAPS_PER_BLOCK 8U
-
-struct volume_tracker {
-	struct tracker t;
-	struct tracker_host *h;
-	struct tracker_words words;
-	struct uuid volume;
-	uint32_t index;
-	uint64_t *pages;		/* mapping of the volume's words */
-	size_t pages_bytes;
-	size_t pending_bytes;
-	int n_cpus;
-	bool by_bio;
-};
 
 static struct volume_tracker *self(struct tracker *t)
 {
@@ -84,8 +72,7 @@ static uint64_t slot_words(const struct us_volume *v)
 			 : (uint64_t)v->n_queues * v->n_tags;
 }
 
-/* Where each part of the volume's words begins; returns their number. */
-static uint64_t lay_out(struct us_volume *v)
+uint64_t tracked_lay_out(struct us_volume *v)
 {
 	uint64_t leaf = page_words(words_leaf_count(v->n_blocks));
 	uint64_t summary = page_words(words_summary_count(v->n_blocks));
@@ -125,107 +112,7 @@ static bool same_shape(const struct us_volume *a, const struct us_volume *b)
 	       a->by_bio == b->by_bio && a->inexact == b->inexact;
 }
 
-static int find_entry(const struct tracker_host *h, const struct uuid *volume)
-{
-	int i;
-
-	for (i = 0; i < US_MAX_VOLUMES; i++)
-		if (h->volumes[i].used &&
-		    !memcmp(h->volumes[i].uuid, volume->b, 16))
-			return i;
-	return -ENOENT;
-}
-
-static int free_entry(const struct tracker_host *h)
-{
-	int i;
-
-	for (i = 0; i < US_MAX_VOLUMES; i++)
-		if (!h->volumes[i].used)
-			return i;
-	return -ENOSPC;
-}
-
-/* ---- the disk table ---- */
-
-static int disk_remove(struct tracker_host *h, uint64_t key, uint32_t index)
-{
-	struct us_disk d;
-	uint32_t i;
-
-	if (bpf_map_lookup_elem(h->fds.disks, &key, &d))
-		return 0;
-	for (i = 0; i < d.n_volumes && d.volume[i] != index; i++)
-		;
-	if (i == d.n_volumes)
-		return 0;
-	d.volume[i] = d.volume[--d.n_volumes];
-	if (d.n_volumes)
-		return bpf_map_update_elem(h->fds.disks, &key, &d, BPF_ANY)
-			       ? -errno : 0;
-	return bpf_map_delete_elem(h->fds.disks, &key) ? -errno : 0;
-}
-
-static int disk_add(struct tracker_host *h, const struct us_volume *v,
-		    uint32_t index)
-{
-	struct us_disk d;
-
-	if (bpf_map_lookup_elem(h->fds.disks, &v->disk_key, &d))
-		memset(&d, 0, sizeof(d));
-	/* Volumes of a former disk under this number are dead already; their
-	 * owners see it by the sequence number of the disk. */
-	if (d.diskseq != v->diskseq)
-		memset(&d, 0, sizeof(d));
-	if (d.n_volumes == US_VOLUMES_PER_DISK)
-		return -ENOSPC;
-	d.diskseq = v->diskseq;
-	d.by_bio = v->by_bio;
-	d.volume[d.n_volumes++] = index;
-	return bpf_map_update_elem(h->fds.disks, &v->disk_key, &d, BPF_ANY)
-		       ? -errno : 0;
-}
-
-/* A process that died between the two tables left an entry without it. */
-static bool disk_names(struct tracker_host *h, uint32_t index)
-{
-	const struct us_volume *v = &h->volumes[index];
-	struct us_disk d;
-	uint32_t i;
-
-	if (bpf_map_lookup_elem(h->fds.disks, &v->disk_key, &d) ||
-	    d.diskseq != v->diskseq)
-		return false;
-	for (i = 0; i < d.n_volumes; i++)
-		if (d.volume[i] == index)
-			return true;
-	return false;
-}
-
 /* ---- entries and their words ---- */
-
-static void entry_drop(struct tracker_host *h, uint32_t index)
-{
-	struct us_volume *v = &h->volumes[index];
-	char text[UUID_TEXT_SIZE], name[64];
-	struct uuid u;
-
-	(void)disk_remove(h, v->disk_key, index);
-	v->used = 0;
-	(void)bpf_map_delete_elem(h->fds.pages, &index);
-	memcpy(u.b, v->uuid, sizeof(u.b));
-	uuid_format(&u, text);
-	(void)snprintf(name, sizeof(name), "pages-%s", text);
-	(void)pins_remove(h->dir, name);
-	(void)snprintf(name, sizeof(name), "pending-%s", text);
-	(void)pins_remove(h->dir, name);
-}
-
-void host_drop_entry(struct tracker_host *h, uint32_t index)
-{
-	if (h->volumes[index].used)
-		entry_drop(h, index);
-}
 
 static uint64_t *map_words(int fd, size_t bytes)
 {
@@ -235,7 +122,7 @@ static uint64_t *map_words(int fd, size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static void names_of(const struct uuid *volume, char pages[64],
+void tracked_pin_names(const struct uuid *volume, char pages[64],
 		     char pending[64])
 {
 	char text[UUID_TEXT_SIZE];
@@ -281,7 +168,7 @@ static int create_maps(struct volume_tracker *vt, int *pages_fd,
 	char pages[64], pending[64];
 	int r;
 
-	names_of(&vt->volume, pages, pending);
+	tracked_pin_names(&vt->volume, pages, pending);
 	r = host_words_maps((uint32_t)(vt->pages_bytes / US_PAGE_BYTES),
 			    (uint32_t)(vt->pending_bytes / US_PAGE_BYTES),
 			    pages_fd, pending_fd, err);
@@ -299,7 +186,7 @@ static int open_maps(struct volume_tracker *vt, int *pages_fd, int *pending_fd)
 {
 	char pages[64], pending[64];
 
-	names_of(&vt->volume, pages, pending);
+	tracked_pin_names(&vt->volume, pages, pending);
 	*pages_fd = pins_get(vt->h->dir, pages);
 	if (*pages_fd < 0)
 		return *pages_fd;
@@ -307,7 +194,7 @@ static int open_maps(struct volume_tracker *vt, int *pages_fd, int *pending_fd)
 	return *pending_fd < 0 ? *pending_fd : 0;
 }
 
-static int map_volume(struct volume_tracker *vt, const struct us_volume *v,
+int tracked_map(struct volume_tracker *vt, const struct us_volume *v,
 		      int pages_fd, int pending_fd)
 {
 	struct tracker_words *w = &vt->words;
@@ -340,7 +227,7 @@ static int enter_new(struct volume_tracker *vt, struct us_volume *want,
 	struct tracker_host *h = vt->h;
 	int r;
 
-	r = free_entry(h);
+	r = host_free_entry(h);
 	if (r < 0)
 		return r;
 	vt->index = (uint32_t)r;
@@ -350,22 +237,22 @@ static int enter_new(struct volume_tracker *vt, struct us_volume *want,
 	h->groups[vt->index].flips = 0;
 	r = create_maps(vt, &pages_fd, &pending_fd, err);
 	if (!r)
-		r = map_volume(vt, want, pages_fd, pending_fd);
+		r = tracked_map(vt, want, pages_fd, pending_fd);
 	if (r)
 		return r;
 	/* From here on a later process may adopt it, however far this one
 	 * comes: nothing of the volume is anywhere yet. */
 	words_pending_set_all(&vt->words);
-	want->used = 1;
+	want->used = VOLUME_USED;
 	h->volumes[vt->index] = *want;
 	/* A system call: the entry is there before it is named. */
-	r = disk_add(h, want, vt->index);
+	r = host_disk_add(h, want, vt->index);
 	if (r)
-		entry_drop(h, vt->index);
+		host_drop_entry(h, vt->index);
 	return r;
 }
 
-static int enter_adopted(struct volume_tracker *vt, uint32_t index)
+int tracked_enter_adopted(struct volume_tracker *vt, uint32_t index)
 {
 	_cleanup_close_ int pages_fd = -1;
 	_cleanup_close_ int pending_fd = -1;
@@ -374,9 +261,24 @@ static int enter_adopted(struct volume_tracker *vt, uint32_t index)
 	vt->index = index;
 	r = open_maps(vt, &pages_fd, &pending_fd);
 	if (!r)
-		r = map_volume(vt, &vt->h->volumes[index], pages_fd,
+		r = tracked_map(vt, &vt->h->volumes[index], pages_fd,
 			       pending_fd);
 	return r;
+}
+
+void tracked_unmap(struct volume_tracker *vt)
+{
+	if (vt->pages)
+		munmap(vt->pages, vt->pages_bytes);
+	if (vt->words.pending)
+		munmap(vt->words.pending, vt->pending_bytes);
+	vt->pages = vt->words.pending = NULL;
+}
+
+void tracked_free(struct volume_tracker *vt)
+{
+	tracked_unmap(vt);
+	free(vt);
 }
 
 /* ---- operations ---- */
@@ -429,7 +331,7 @@ static int read_losses(struct volume_tracker *vt, struct counted *now)
 	const struct us_volume *v = &vt->h->volumes[vt->index];
 
 	now->dropped = !v->used || memcmp(v->uuid, vt->volume.b, 16) ||
-		       !disk_names(vt->h, vt->index);
+		       !host_disk_names(vt->h, vt->index);
 	now->pins_restored = vt->h->pins_restored;
 	memcpy(&now->c, &vt->h->counters[vt->index], sizeof(now->c));
 	return hooks_examine(vt->h, now->misses, &now->detached);
@@ -531,13 +433,9 @@ static void op_close(struct tracker *t, bool untrack)
 
 	if (untrack) {
 		LOCK_SCOPE(&vt->h->lock);
-		entry_drop(vt->h, vt->index);
+		host_drop_entry(vt->h, vt->index);
 	}
-	if (vt->pages)
-		munmap(vt->pages, vt->pages_bytes);
-	if (vt->words.pending)
-		munmap(vt->words.pending, vt->pending_bytes);
-	free(vt);
+	tracked_free(vt);
 }
 
 static const struct tracker_ops volume_tracker_ops = {
@@ -613,17 +511,8 @@ void tracker_host_retain(struct tracker_host *h, const struct uuid *keep,
 			if (!memcmp(h->volumes[i].uuid, keep[k].b, 16))
 				break;
 		if (k == n)
-			entry_drop(h, i);
+			host_drop_entry(h, i);
 	}
-}
-
-static void unmap(struct volume_tracker *vt)
-{
-	if (vt->pages)
-		munmap(vt->pages, vt->pages_bytes);
-	if (vt->words.pending)
-		munmap(vt->words.pending, vt->pending_bytes);
-	free(vt);
 }
 
 /* Finds the volume's entry, or makes one. */
@@ -631,18 +520,28 @@ static int enter(struct volume_tracker *vt, struct us_volume *want,
 		 struct err *err)
 {
 	LOCK_SCOPE(&vt->h->lock);
-	int found = find_entry(vt->h, &vt->volume);
-	int r;
+	int found, r;
 
+	host_forget_widened(vt->h, &vt->volume);
+	found = host_find_entry(vt->h, &vt->volume);
 	if (found >= 0 && same_shape(&vt->h->volumes[found], want) &&
-	    disk_names(vt->h, (uint32_t)found)) {
-		r = enter_adopted(vt, (uint32_t)found);
+	    host_disk_names(vt->h, (uint32_t)found)) {
+		r = tracked_enter_adopted(vt, (uint32_t)found);
 		vt->t.adopted = !r;
 		if (!r)
 			return 0;
 	}
+	if (found >= 0 && grow_is_possible(&vt->h->volumes[found], want) &&
+	    host_disk_names(vt->h, (uint32_t)found)) {
+		r = tracked_enter_grown(vt, (uint32_t)found, want, err);
+		vt->t.adopted = !r;
+		if (!r)
+			return 0;
+		err_clear(err);
+		found = host_find_entry(vt->h, &vt->volume);
+	}
 	if (found >= 0)
-		entry_drop(vt->h, (uint32_t)found);
+		host_drop_entry(vt->h, (uint32_t)found);
 	return enter_new(vt, want, err);
 }
 
@@ -660,7 +559,7 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 	vt->h = h;
 	vt->by_bio = want.by_bio;
 	vt->volume = *volume;
-	vt->pages_bytes = lay_out(&want) * sizeof(uint64_t);
+	vt->pages_bytes = tracked_lay_out(&want) * sizeof(uint64_t);
 	vt->pending_bytes = host_page_align(
 		words_leaf_count(want.n_blocks) * sizeof(uint64_t));
 	vt->n_cpus = libbpf_num_possible_cpus();
@@ -679,7 +578,7 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 		 * every other volume needs for its points. */
 		r = self_test(vt, dev, err);
 	if (r) {
-		unmap(vt);
+		tracked_free(vt);
 		return r;
 	}
 	*out = &vt->t;

@@ -100,39 +100,6 @@ reads_of()
 	volume_is vol protected
 }
 
-@test "a changed size makes no point until resync" {
-	local before
-
-	linked_device "interval = 100ms"
-	before=$(sync_point vol)
-	truncate -s $((size + (8 << 20))) "$RIG/vol.img"
-	losetup -c "${LOOP[vol]}"
-	"$TOOLS/blocks" fill "${LOOP[vol]}" $size $((8 << 20)) 3
-	wait_for 10 volume_is vol refused
-	field_is vol reason size-changed
-	[[ $(volume_field vol remedy) == *"resync vol --yes vol"* ]]
-	fails 4 ctl sync vol --timeout 2s
-	[ "$(newest)" = "$before" ]
-	ctl resync vol --yes vol
-	wait_for 30 volume_is vol protected
-	sync_point vol
-	restored_equals vol "${LOOP[vol]}"
-	[ "$(stat -c %s "$RIG/restored")" -eq $((size + (8 << 20))) ]
-	[ "$(point_field vol "$before" size_bytes)" -eq $size ]
-	# Smaller again.
-	daemon_stop source
-	truncate -s $((size / 2)) "$RIG/vol.img"
-	losetup -c "${LOOP[vol]}"
-	daemon_start source
-	wait_for 10 volume_is vol refused
-	field_is vol reason size-changed
-	ctl resync vol --yes vol
-	wait_for 30 volume_is vol protected
-	sync_point vol
-	restored_equals vol "${LOOP[vol]}"
-	[ "$(stat -c %s "$RIG/restored")" -eq $((size / 2)) ]
-}
-
 injected_at_least()
 {
 	[ "$(grep -c INJECTED "$RIG/strace.log")" -ge "$1" ]

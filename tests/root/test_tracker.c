@@ -5,17 +5,24 @@
  */
 #include "tap.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
+
+#include <bpf/bpf.h>
 
 #include <linux/falloc.h>
 #include <linux/fs.h>
 
 #include "base/bitmap.h"
+#include "base/clock.h"
 #include "loopdev.h"
 #include "private_bpffs.h"
 #include "device/blkdev.h"
 #include "tracker/tracker_host.h"
+
+#include "tracker_abi.h"
 
 #define MIB (1ULL << 20)
 
@@ -347,6 +354,201 @@ TEST(a_volume_that_leaves_and_returns_to_a_host_is_adopted)
 	EXPECT_U64(pending.n_set, 0);
 	expect_marked(&g, 30, 1);
 	bitmap_free(&pending);
+	rig_close(&g);
+}
+
+/* The file below it, the device, and what we know of it. */
+static void grow(struct rig *g, uint64_t size)
+{
+	struct err err = ERR_INIT;
+
+	ASSERT_OK(ftruncate(g->loop.backing_fd, (off_t)size));
+	ASSERT_OK(ioctl(g->loop.fd, LOOP_SET_CAPACITY, 0));
+	blkdev_close(&g->dev);
+	ASSERT_MSG(!blkdev_open(g->loop.path, &g->dev, &err), "%s",
+		   err.message);
+	ASSERT_U64(g->dev.n_sectors, size / 512);
+}
+
+/* Exactly these: of [0, 64 MiB) three, and all that has come. */
+static void expect_grown(struct rig *g, const struct bitmap *pending)
+{
+	const uint64_t old = 64 * MIB / 4096, now = 96 * MIB / 4096;
+	uint64_t b;
+
+	EXPECT_TRUE(g->t->adopted);
+	EXPECT_U64(g->t->n_blocks, now);
+	EXPECT_TRUE(bitmap_test(pending, 10));
+	EXPECT_TRUE(bitmap_test(pending, 20));
+	EXPECT_TRUE(bitmap_test(pending, 30));
+	for (b = old; b < now; b++)
+		ASSERT_TRUE(bitmap_test(pending, b));
+	EXPECT_U64(pending->n_set, 3 + now - old);
+}
+
+TEST(a_volume_that_has_grown_goes_on_with_what_was_marked)
+{
+	struct bitmap pending;
+	struct err err = ERR_INIT;
+	struct rig g;
+	int i;
+
+	rig_open(&g, 64 * MIB, 12);
+	nothing_pending(&g);
+	write_at(&g, 10 * 4096, 4096);
+	expect_marked(&g, 10, 1);	/* collected: pending */
+	write_at(&g, 20 * 4096, 4096);
+	ASSERT_OK(g.t->ops->flip(g.t, &err));
+	write_at(&g, 30 * 4096, 4096);	/* in the other generation */
+	detach(&g, false);
+	grow(&g, 96 * MIB);
+	attach(&g);
+	ASSERT_OK(bitmap_init(&pending, g.t->n_blocks));
+	ASSERT_OK(g.t->ops->adopt(g.t, &pending, &err));
+	expect_grown(&g, &pending);
+	bitmap_free(&pending);
+	/* Marked from now on in its new words, also where it is new. */
+	expect_marked(&g, 0, 0);
+	write_at(&g, 80 * MIB, 4096);
+	expect_marked(&g, 80 * MIB / 4096, 1);
+	/* And adopted again as it is now; it leaves nothing of the old. */
+	nothing_pending(&g);
+	detach(&g, false);
+	attach(&g);
+	EXPECT_TRUE(g.t->adopted);
+	for (i = 2; i < 6; i++) {
+		detach(&g, false);
+		grow(&g, (96 + (uint64_t)i) * MIB);
+		attach(&g);
+		EXPECT_TRUE(g.t->adopted);
+	}
+	rig_close(&g);
+}
+
+/* As when its bitmaps would not fit the memory any more. */
+TEST(a_volume_that_has_grown_may_become_coarser)
+{
+	struct bitmap pending;
+	struct err err = ERR_INIT;
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	nothing_pending(&g);
+	write_at(&g, 10 * 4096, 4096);
+	write_at(&g, 33 * 4096, 4096);
+	detach(&g, false);
+	grow(&g, 65 * MIB);
+	g.shift = 14;
+	attach(&g);
+	EXPECT_TRUE(g.t->adopted);
+	ASSERT_OK(bitmap_init(&pending, g.t->n_blocks));
+	ASSERT_OK(g.t->ops->adopt(g.t, &pending, &err));
+	EXPECT_TRUE(bitmap_test(&pending, 2));
+	EXPECT_TRUE(bitmap_test(&pending, 8));
+	EXPECT_U64(pending.n_set, 2 + MIB / 16384);
+	bitmap_free(&pending);
+	rig_close(&g);
+}
+
+TEST(a_smaller_volume_is_not_adopted)
+{
+	struct rig g;
+
+	rig_open(&g, 64 * MIB, 12);
+	detach(&g, false);
+	grow(&g, 32 * MIB);
+	attach(&g);
+	EXPECT_FALSE(g.t->adopted);
+	rig_close(&g);
+}
+
+/* Of one program for two tracepoints the kernel skips the inner run, and says
+ * so. Ours are two, and skip none in the same time. */
+static int spin_program(int turns)
+{
+	const struct bpf_insn insns[] = {
+		{ .code = 0xb7, .dst_reg = 1, .imm = turns },
+		{ .code = 0x07, .dst_reg = 1, .imm = -1 },
+		{ .code = 0x55, .dst_reg = 1, .off = -2 },
+		{ .code = 0xb7, .dst_reg = 0, .imm = 0 },
+		{ .code = 0x95 },
+	};
+
+	return bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "us_shared", "GPL",
+			     insns, 5, NULL);
+}
+
+static uint64_t misses_of(int fd)
+{
+	struct bpf_prog_info info;
+	uint32_t len = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	ASSERT_OK(bpf_obj_get_info_by_fd(fd, &info, &len));
+	return info.recursion_misses;
+}
+
+TEST_WITH_TIMEOUT(one_program_for_both_tracepoints_is_skipped_and_counted, 60)
+{
+	uint64_t end = clock_mono_ns(clock_real()) + 20 * NSEC_PER_SEC;
+	struct tracker_losses lost;
+	struct err err = ERR_INIT;
+	struct rig g;
+	pid_t writers[4];
+	int prog, a, b, i;
+
+	rig_open(&g, 64 * MIB, 12);
+	prog = spin_program(60000);
+	ASSERT_GE(prog, 0);
+	a = bpf_raw_tracepoint_open("block_rq_issue", prog);
+	b = bpf_raw_tracepoint_open("block_rq_complete", prog);
+	ASSERT_TRUE(a >= 0 && b >= 0);
+	/* Several writers, so that one's end interrupts another's issue. */
+	for (i = 0; i < 4; i++) {
+		writers[i] = fork();
+		ASSERT_GE(writers[i], 0);
+		while (!writers[i])
+			write_at(&g, (uint64_t)i * MIB, 4096);
+	}
+	while (!misses_of(prog))
+		ASSERT_MSG(clock_mono_ns(clock_real()) < end,
+			   "no run was skipped");
+	for (i = 0; i < 4; i++) {
+		(void)kill(writers[i], SIGKILL);
+		(void)waitpid(writers[i], NULL, 0);
+	}
+	close(a);
+	close(b);
+	ASSERT_OK(g.t->ops->losses(g.t, &lost, &err));
+	EXPECT_U64(lost.issue_misses, 0);
+	close(prog);
+	rig_close(&g);
+}
+
+/* A disk has room for so many volumes; the next is told. */
+TEST(a_disk_with_too_many_volumes_refuses_the_next)
+{
+	struct tracker *more[US_VOLUMES_PER_DISK] = { 0 }, *no;
+	struct err err = ERR_INIT;
+	struct uuid id;
+	struct rig g;
+	int i;
+
+	rig_open(&g, 64 * MIB, 12);
+	for (i = 1; i < US_VOLUMES_PER_DISK; i++) {
+		ASSERT_OK(uuid_new(rnd_system(), &id));
+		ASSERT_OK(tracker_host_add(g.host, &id, &g.dev, g.shift,
+					   &more[i], &err));
+	}
+	ASSERT_OK(uuid_new(rnd_system(), &id));
+	EXPECT_INT(tracker_host_add(g.host, &id, &g.dev, g.shift, &no, &err),
+		   -ENOSPC);
+	EXPECT_TRUE(err.message[0]);
+	for (i = 1; i < US_VOLUMES_PER_DISK; i++)
+		more[i]->ops->close(more[i], true);
+	expect_marked(&g, 0, 0);
+	write_at(&g, 8 * 4096, 4096);
+	expect_marked(&g, 8, 1);
 	rig_close(&g);
 }
 

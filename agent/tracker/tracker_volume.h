@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TRACKER_TRACKER_VOLUME_H
+#define TRACKER_TRACKER_VOLUME_H
+
+#include "tracker/tracker.h"
+#include "tracker/tracker_host_internal.h"
+#include "tracker/tracker_words.h"
+
+/* Shared by tracker_volume.c and tracker_grow.c. */
+struct volume_tracker {
+	struct tracker t;
+	struct tracker_host *h;
+	struct tracker_words words;
+	struct uuid volume;
+	uint32_t index;
+	uint64_t *pages;		/* mapping of the volume's words */
+	size_t pages_bytes;
+	size_t pending_bytes;
+	int n_cpus;
+	bool by_bio;
+};
+
+/* Where each part of a volume's words begins; returns their number. */
+uint64_t tracked_lay_out(struct us_volume *v);
+/* The names of its pins. */
+void tracked_pin_names(const struct uuid *volume, char pages[64],
+		      char pending[64]);
+/* Maps its words; sizes of vt are known. */
+int tracked_map(struct volume_tracker *vt, const struct us_volume *v,
+	       int pages_fd, int pending_fd);
+/* The words of an entry that is there, by their pins. */
+int tracked_enter_adopted(struct volume_tracker *vt, uint32_t index);
+/* The words only; or vt as well. It goes on being tracked. */
+void tracked_unmap(struct volume_tracker *vt);
+void tracked_free(struct volume_tracker *vt);
+
+#endif
