@@ -44,17 +44,22 @@ static bool is_surely_the_same(const struct volume *v,
  */
 static int accept_growth(struct volume *v, uint64_t was, struct err *err)
 {
+	/* With another table, whose other parts may be others too. */
+	bool mapped = !strcmp(v->dev.id.kind, "dm");
 	int r = volume_save_switches(v, change_device, &v->dev.id, err);
 
 	if (r)
 		return r;
+	v->is_distrusted |= mapped;
 	log_info("volume %s: has grown from %llu to %llu bytes", v->cfg.name,
 		 (unsigned long long)was,
 		 (unsigned long long)v->dev.id.size_bytes);
 	volume_tell(v, "device-grown", NULL,
-		    "from %llu to %llu bytes: goes on, the new part is copied",
+		    "from %llu to %llu bytes: goes on, %s",
 		    (unsigned long long)was,
-		    (unsigned long long)v->dev.id.size_bytes);
+		    (unsigned long long)v->dev.id.size_bytes,
+		    mapped ? "everything is compared, since its table is "
+			     "another one" : "the new part is copied");
 	return 0;
 }
 
@@ -79,7 +84,7 @@ static int check_identity(struct volume *v, struct err *err)
 		    is_surely_the_same(v, &sw.device))
 			return accept_growth(v, now.size_bytes, err);
 		/* What was cut off may come back with another content. */
-		v->was_cut = true;
+		v->is_distrusted = true;
 		err_set(err, -EFBIG, "size-changed", v->cfg.device,
 			"size was %llu bytes, is %llu: no point until it is "
 			"compared again",
@@ -201,8 +206,8 @@ static int begin_dirty(struct volume *v, struct err *err)
 	pthread_mutex_lock(&v->lock);
 	v->resync = v->vs.sw.resync;
 	pthread_mutex_unlock(&v->lock);
-	all = !v->tracker->adopted || v->resync || v->was_cut;
-	v->was_cut = false;
+	all = !v->tracker->adopted || v->resync || v->is_distrusted;
+	v->is_distrusted = false;
 	v->settled = false;
 	v->written = (struct written){ 0 };
 	if (!all) {

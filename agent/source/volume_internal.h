@@ -117,7 +117,8 @@ struct volume {
 	struct blkdev dev;
 	bool dev_open;
 	struct blkdev_remap *remap;	/* NULL where nothing is mapped */
-	bool was_cut;			/* seen with a size that was refused */
+	bool is_distrusted;		/* what it shows may be other content,
+					 * whatever the tracker says */
 	uint64_t known_diskseq;		/* of the device when it was the one */
 	bool holds_state;		/* under lock: our own state lies on
 					 * the volume */

@@ -5,6 +5,7 @@
 # about here, and its named consequence before the next point is committed.
 # What takes other devices or kernels is in tests/vm/losses.bats.
 
+# shellcheck disable=SC2030,SC2031 # each test sets its own DEV
 bats_require_minimum_version 1.5.0
 
 load ../lib/flow
@@ -138,15 +139,13 @@ cuts_after()
 }
 
 @test "another medium, the same number set up again" {
-	local number
-
 	rig_loop vol $size
 	"$TOOLS/blocks" fill "${LOOP[vol]}" 0 $((4 << 20)) 1
 	cp --sparse=always "$RIG/vol.img" "$RIG/other.img"
 	"$TOOLS/blocks" number "$RIG/other.img" $((1 << 20)) 5
 	losetup -d "${LOOP[vol]}"
-	DEV=$(losetup -r --direct-io=on -f --show "$RIG/vol.img")
-	LOOP[vol]=$DEV
+	LOOP[vol]=$(losetup -r --direct-io=on -f --show "$RIG/vol.img")
+	DEV=${LOOP[vol]}
 	rig_replica
 	rig_volume vol "$DEV" "interval = 100ms"
 	rig_source

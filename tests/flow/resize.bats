@@ -20,10 +20,10 @@ teardown()
 
 size=$((64 << 20))
 
-# protected_volume [LINE...]: full of noise, so that zeros hide nothing
+# Full of noise, so that zeros hide nothing.
 protected_volume()
 {
-	flow_pair $size "interval = 100ms" "$@"
+	flow_pair $size "interval = 100ms"
 	"$TOOLS/blocks" fill "$DEV" 0 $size 1
 	wait_for 30 volume_is vol protected
 	sync_point vol --label small >/dev/null
@@ -135,7 +135,8 @@ read_at_most()
 
 	truncate -s 128MiB "$RIG/disk.img"
 	disk=$(losetup --direct-io=on -P -f --show "$RIG/disk.img")
-	LOOP[disk]=$disk
+	# shellcheck disable=SC2034 # rig_end reads it
+	LOOP["disk"]=$disk
 	"$TOOLS/blocks" fill "$disk" 0 $((128 << 20)) 1
 	addpart "$disk" 1 2048 $((size / 512))
 	wait_for 10 test -b "${disk}p1"
