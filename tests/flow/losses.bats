@@ -181,7 +181,7 @@ cuts_after()
 	}
 	rig_spawn_function load_device
 	i=$(counter vol cuts)
-	wait_for 60 cuts_after $((i + ${LOSSES_CUTS:-40}))
+	wait_for 60 cuts_after $((i + ${LOSSES_CUTS:-20}))
 	touch "$RIG/enough"
 	wait "${HELPER[load_device]}"
 	sync_point vol

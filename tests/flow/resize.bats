@@ -160,7 +160,7 @@ read_at_most()
 	wait_for 30 volume_is vol protected
 	ctl key export vol --to "$RIG/vol.key" >/dev/null
 	rig_spawn writers "$TOOLS/chains" write "$DEV" 0
-	for i in 1 2 3 4 5 6; do
+	for i in 1 2 3; do
 		truncate -s $((16 + i))MiB "$RIG/vol.img"
 		losetup -c "$DEV"
 		wait_for 20 size_is $(((16 + i) << 20))
