@@ -146,6 +146,7 @@ static const struct {
 	{ "dirty_bytes", "dirty", SIZE },
 	{ "backlog_bytes", "backlog", SIZE },
 	{ "limited_by", "limited by", TEXT },
+	{ "proven_since", "proven since", TEXT },
 };
 
 static int print_one(const json_t *volumes)
@@ -156,7 +157,7 @@ static int print_one(const json_t *volumes)
 	size_t i;
 
 	full_name(v, text);
-	(void)printf("volume      %s\n", text);
+	(void)printf("volume       %s\n", text);
 	for (i = 0; i < ARRAY_SIZE(details); i++) {
 		if (!json_object_get(v, details[i].key) ||
 		    json_is_null(json_object_get(v, details[i].key)))
@@ -165,16 +166,16 @@ static int print_one(const json_t *volumes)
 			output_size(v, details[i].key, text);
 		else if (details[i].as == SECONDS)
 			output_seconds(v, details[i].key, text);
-		(void)printf("%-11s %s\n", details[i].label,
+		(void)printf("%-12s %s\n", details[i].label,
 			     details[i].as == TEXT ?
 				     output_text(v, details[i].key) :
 				     text);
 	}
 	seq_text(v, seq);
-	(void)printf("last point  %s  %s  %s\n", seq,
+	(void)printf("last point   %s  %s  %s\n", seq,
 		     output_text(point, "time"), output_text(point, "kind"));
 	replica_text(v, text);
-	(void)printf("replica     %s\n", text);
+	(void)printf("replica      %s\n", text);
 	print_remarks(volumes);
 	return CTL_EXIT_DONE;
 }

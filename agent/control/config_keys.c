@@ -19,6 +19,7 @@
 
 #define DEFAULT_PORT 7420
 #define DEFAULT_RPO_NS (10 * NSEC_PER_SEC)
+#define DEFAULT_AUDIT_NS (7 * 24 * 3600 * NSEC_PER_SEC)
 #define MIN_TRACKER_MEMORY_BYTES (1ULL << 20)
 
 int config_bad_value(const struct key_context *kc, const struct conf_item *it,
@@ -408,4 +409,5 @@ void config_volume_defaults(struct volume_config *v,
 	v->tracker_memory_bytes = d->tracker_memory_bytes;
 	v->compression.mode = COMP_AUTO;
 	v->key_escrow = true;
+	v->audit_ns = DEFAULT_AUDIT_NS;
 }

@@ -10,6 +10,7 @@
 #include "control/config_keys.h"
 
 #define MIN_INTERVAL_NS (50 * NSEC_PER_MSEC)
+#define MIN_AUDIT_NS NSEC_PER_SEC
 #define MIN_BLOCK_BYTES 4096ULL
 #define MAX_BLOCK_BYTES (64ULL << 20)
 #define MAX_ZSTD_LEVEL 22
@@ -165,6 +166,24 @@ static int volume_key_escrow(const struct key_context *kc,
 	return conf_bool(kc->conf, it, &v->key_escrow, err);
 }
 
+/* How long a lap takes; a device of no use to anybody is done in a second. */
+static int volume_audit(const struct key_context *kc, struct conf_item *it,
+			struct err *err)
+{
+	struct volume_config *v = kc->target;
+	int ret;
+
+	it->used = true;
+	v->audit_ns = 0;
+	if (!strcmp(it->value, "off"))
+		return 0;
+	ret = conf_duration(kc->conf, it, &v->audit_ns, err);
+	if (ret < 0)
+		return ret;
+	return v->audit_ns >= MIN_AUDIT_NS ? 0 :
+		       config_bad_value(kc, it, "off, or 1s or more", err);
+}
+
 static int volume_read_limit(const struct key_context *kc,
 			     struct conf_item *it, struct err *err)
 {
@@ -185,5 +204,6 @@ const struct key config_volume_keys[] = {
 	{ "quiesce-limit", NULL, false, false },
 	{ "key-escrow", volume_key_escrow, false, false },
 	{ "read-limit", volume_read_limit, false, false },
+	{ "audit", volume_audit, false, false },
 	{ 0 },
 };

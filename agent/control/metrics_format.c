@@ -213,6 +213,22 @@ static void put_last_point(const struct metrics_snapshot *m, struct buf *out)
 	}
 }
 
+static void put_proven(const struct metrics_snapshot *m, struct buf *out)
+{
+	static const char name[] = "proven_time_seconds";
+	size_t i;
+
+	put_family(out, name, "gauge",
+		   "Time since which each block of the volume has been compared "
+		   "with the replica, since 1970");
+	for (i = 0; i < m->n_volumes; i++) {
+		if (!m->volumes[i].proven_wall_ns)
+			continue;
+		put_source(out, name, &m->volumes[i], NULL, NULL);
+		put_seconds(out, m->volumes[i].proven_wall_ns);
+	}
+}
+
 static void put_connected(const struct metrics_snapshot *m, struct buf *out)
 {
 	size_t i;
@@ -271,6 +287,14 @@ static const struct {
 	  FIELD(bytes_staged) },
 	{ "bytes_shipped_total", "counter", "Shipped, sealed and compressed",
 	  FIELD(bytes_shipped) },
+	{ "audit_bytes_total", "counter", "Read from the device by the audit",
+	  FIELD(audit_bytes) },
+	{ "audit_laps_total", "counter",
+	  "Times that the audit has compared all of the volume",
+	  FIELD(audit_laps) },
+	{ "audit_differing_bytes_total", "counter",
+	  "Found by the audit to be not as the replica has them",
+	  FIELD(audit_differing_bytes) },
 	{ "bytes_unchanged_total", "counter",
 	  "Written, found as the replica has them, and not shipped",
 	  FIELD(bytes_unchanged) },
@@ -431,6 +455,7 @@ int metrics_format(const struct metrics_snapshot *m, struct buf *out)
 	put_states(m, out);
 	put_lag(m, out);
 	put_last_point(m, out);
+	put_proven(m, out);
 	put_connected(m, out);
 	put_size(m, out);
 	put_source_numbers(m, out);

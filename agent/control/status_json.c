@@ -41,7 +41,8 @@ static json_t *replicas_json(const struct volume_status *s)
 
 static json_t *counters_json(const struct volume_status *s)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "points",
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I}",
+			 "points",
 			 (json_int_t)s->points, "cuts", (json_int_t)s->cuts,
 			 "cuts_converged", (json_int_t)s->cuts_converged,
 			 "rounds", (json_int_t)s->rounds, "bytes_read",
@@ -49,7 +50,10 @@ static json_t *counters_json(const struct volume_status *s)
 			 (json_int_t)s->bytes_shipped, "bytes_unchanged",
 			 (json_int_t)s->bytes_unchanged, "bytes_staged",
 			 (json_int_t)s->bytes_staged, "reader",
-			 ctl_text_json(s->reader_kind));
+			 ctl_text_json(s->reader_kind), "audit_bytes",
+			 (json_int_t)s->audit_bytes, "audit_laps",
+			 (json_int_t)s->audit_laps, "audit_differing_bytes",
+			 (json_int_t)s->audit_differing_bytes);
 }
 
 static json_t *uuid_json(const struct uuid *u)
@@ -71,7 +75,7 @@ json_t *volume_status_json(const struct volume_status *s)
 		"since", ctl_time_json(s->since_wall_ns), "remedy",
 		ctl_text_json(s->remedy), "device", ctl_text_json(s->device));
 	json_t *what = json_pack(
-		"{s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:n,s:o,s:o,s:o}",
+		"{s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:o,s:o,s:o,s:o}",
 		"size_bytes",
 		s->size_bytes ? u64_json(s->size_bytes) : json_null(),
 		"block_bytes",
@@ -83,7 +87,10 @@ json_t *volume_status_json(const struct volume_status *s)
 		s->has_lag ? ctl_seconds_json(s->lag_ns) : json_null(),
 		"dirty_bytes", (json_int_t)s->dirty_bytes, "backlog_bytes",
 		(json_int_t)s->backlog_bytes, "limited_by",
-		ctl_text_json(s->limited_by), "proven_since", "last_point",
+		ctl_text_json(s->limited_by), "proven_since",
+		s->proven_wall_ns ? ctl_time_json(s->proven_wall_ns) :
+				    json_null(),
+		"last_point",
 		s->has_point ? last_point_json(s->seq, s->epoch,
 					       s->flip_wall_ns, s->kind) :
 			       json_null(),

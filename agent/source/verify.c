@@ -54,10 +54,15 @@ static uint64_t left_blocks(const struct verify *v)
 	return n;
 }
 
+static uint64_t tracking_block(const struct verify *v, uint64_t cell)
+{
+	return (v->first_cell + cell) >> v->tracking_shift;
+}
+
 static bool is_pending(const struct verify *v, uint64_t cell)
 {
 	return !v->cfg.without_pending &&
-	       cut_is_pending(v->cfg.cut, cell >> v->tracking_shift);
+	       cut_is_pending(v->cfg.cut, tracking_block(v, cell));
 }
 
 static bool is_redirtied(const struct verify *v, uint64_t cell)
@@ -65,10 +70,28 @@ static bool is_redirtied(const struct verify *v, uint64_t cell)
 	struct tracker *t = v->cfg.tracker;
 
 	return !v->cfg.without_check &&
-	       t->ops->is_redirtied(t, cell >> v->tracking_shift);
+	       t->ops->is_redirtied(t, tracking_block(v, cell));
 }
 
 /* ---- life ---- */
+
+/* The cells of what is to be compared. */
+static void lay_out(struct verify *v)
+{
+	const struct verify_config *c = &v->cfg;
+	uint64_t first = c->first_block;
+
+	v->cell_shift = MIN(c->tracker->block_shift, CELL_SHIFT_MAX);
+	v->tracking_shift = c->tracker->block_shift - v->cell_shift;
+	v->device_bytes = c->reader->size_bytes;
+	v->n_blocks = div_up_u64(v->device_bytes, US_BLOCK_BYTES);
+	if (c->count_blocks)
+		v->n_blocks = MIN(v->n_blocks, first + c->count_blocks);
+	v->first_cell = first >> (v->cell_shift - US_BLOCK_SHIFT);
+	v->n_cells = div_up_u64(v->n_blocks << US_BLOCK_SHIFT,
+				1ULL << v->cell_shift) - v->first_cell;
+	v->report.size_bytes = verify_blocks_bytes(v, first, v->n_blocks);
+}
 
 int verify_new(const struct verify_config *cfg, struct verify **out,
 	       struct err *err)
@@ -79,11 +102,8 @@ int verify_new(const struct verify_config *cfg, struct verify **out,
 		return err_sys(err, -ENOMEM, "no-memory", "verify", "start");
 	v->cfg = *cfg;
 	v->cfg.key = NULL;
-	v->cell_shift = MIN(cfg->tracker->block_shift, CELL_SHIFT_MAX);
-	v->tracking_shift = cfg->tracker->block_shift - v->cell_shift;
-	v->n_blocks = div_up_u64(cfg->reader->size_bytes, US_BLOCK_BYTES);
-	v->n_cells = div_up_u64(v->n_blocks << US_BLOCK_SHIFT,
-				1ULL << v->cell_shift);
+	lay_out(v);
+	v->asked_fresh = cfg->not_fresh;
 	v->fp = fp_ctx_new(cfg->key, cfg->volume);
 	if (!v->fp || bitmap_init(&v->left, v->n_cells) ||
 	    bitmap_init(&v->todo, v->n_cells)) {
@@ -94,7 +114,6 @@ int verify_new(const struct verify_config *cfg, struct verify **out,
 	bitmap_set_all(&v->todo);
 	v->left_at_begin = v->left.n_set;
 	v->report.passes = 1;
-	v->report.size_bytes = cfg->reader->size_bytes;
 	*out = v;
 	return 0;
 }
@@ -529,6 +548,16 @@ void verify_on_session_lost(struct verify *v)
 void verify_give_up(struct verify *v)
 {
 	v->gave_up = true;
+}
+
+uint32_t verify_unanswered(const struct verify *v)
+{
+	return v->n_questions;
+}
+
+uint64_t verify_differing_bytes(const struct verify *v)
+{
+	return v->report.differing_bytes;
 }
 
 uint64_t verify_progress(const struct verify *v)

@@ -37,7 +37,7 @@ struct verify_diff {			/* blocks of 4096 bytes */
 struct verify_report {
 	uint64_t first_seq, last_seq;	/* points compared with; 0: none yet */
 	uint64_t epoch;
-	uint64_t size_bytes;
+	uint64_t size_bytes;		/* of what is to be compared */
 	uint64_t compared_bytes;	/* in_points_bytes included */
 	uint64_t in_points_bytes;	/* never found at rest: compared as what a
 					 * point has of them */
@@ -65,6 +65,11 @@ struct verify_config {
 	 * looks; called before a difference is believed. */
 	bool (*sound)(void *arg);
 	void *arg;
+	/* A part of the device, in blocks of 4096 bytes: from a multiple of
+	 * the tracking block on; 0 blocks: to the end. */
+	uint64_t first_block, count_blocks;
+	/* The replica need not forget what it has in memory. */
+	bool not_fresh;
 	/* For tests, which must then see false alarms: no look at the active
 	 * generation; no look at what is pending. */
 	bool without_check, without_pending;
@@ -92,7 +97,8 @@ void verify_on_held(struct verify *v, uint64_t epoch, uint64_t seq,
 /* What the sink is given, each time. */
 void verify_on_stage(struct verify *v, uint64_t first, uint32_t count,
 		     const uint8_t *data);
-/* A commit of this point has just been queued, nothing after it. */
+/* A commit of this point has just been queued, nothing after it; or that this
+ * point, the newest, still is the volume. */
 int verify_on_commit(struct verify *v, uint64_t seq, struct err *err);
 /* Blocks have left pending: acknowledged, or confirmed. */
 void verify_on_settled(struct verify *v);
@@ -104,6 +110,10 @@ void verify_on_all_dirty(struct verify *v);
 
 /* No use to go on: what is left counts as skipped. */
 void verify_give_up(struct verify *v);
+/* Questions whose answers have not come. */
+uint32_t verify_unanswered(const struct verify *v);
+/* Of the report, for who looks often. */
+uint64_t verify_differing_bytes(const struct verify *v);
 /* Changes whenever something was achieved. */
 uint64_t verify_progress(const struct verify *v);
 void verify_get_report(const struct verify *v, struct verify_report *out);

@@ -49,7 +49,10 @@ struct verify {
 	struct fp_ctx *fp;
 	uint32_t cell_shift;		/* log2 of its bytes */
 	uint32_t tracking_shift;	/* a tracking block's cells */
-	uint64_t n_blocks, n_cells;
+	uint64_t first_cell;		/* the number of cell 0, on the device */
+	uint64_t n_blocks, n_cells;	/* blocks: of the device, to the end of
+					 * what is compared */
+	uint64_t device_bytes;
 	struct bitmap left, todo;
 	uint64_t scan;
 	bool settled;			/* since this pass began */
@@ -67,12 +70,12 @@ struct verify {
 
 static inline uint64_t cell_first(const struct verify *v, uint64_t cell)
 {
-	return cell << (v->cell_shift - US_BLOCK_SHIFT);
+	return (v->first_cell + cell) << (v->cell_shift - US_BLOCK_SHIFT);
 }
 
 static inline uint64_t cell_of(const struct verify *v, uint64_t block)
 {
-	return block >> (v->cell_shift - US_BLOCK_SHIFT);
+	return (block >> (v->cell_shift - US_BLOCK_SHIFT)) - v->first_cell;
 }
 
 static inline uint64_t cells_end(const struct verify *v, uint64_t cell)

@@ -41,7 +41,7 @@ static enum finding compare(const struct asked *a, const uint8_t *held,
 uint64_t verify_blocks_bytes(const struct verify *v, uint64_t first,
 			     uint64_t end)
 {
-	return MIN(end << US_BLOCK_SHIFT, v->report.size_bytes) -
+	return MIN(end << US_BLOCK_SHIFT, v->device_bytes) -
 	       (first << US_BLOCK_SHIFT);
 }
 

@@ -42,6 +42,8 @@ struct verify_job {
 
 	/* The worker's. */
 	bool has_noted;			/* a difference, in the state */
+	int64_t began_wall_ns;		/* with comparing */
+	uint64_t resets;		/* of what is proven, then */
 	uint64_t progress, moved_ns;	/* when it last came on */
 	uint64_t session_ns;		/* when there last was a session */
 	uint64_t next_slice_ns;
@@ -166,6 +168,7 @@ static void note_differences(struct volume *v, struct verify_job *job,
 		/* Also when it could not be kept. */
 		v->vs.sw.differs = true;
 	}
+	volume_audit_reset(v);
 	volume_publish(v);
 }
 
@@ -186,6 +189,7 @@ static void finish(struct volume *v, struct verify_job *job,
 {
 	if (v->verify)
 		publish_report(v, job);
+	volume_turn_leave(v, v->verify);
 	verify_free(v->verify);
 	v->verify = NULL;
 	LOCK_SCOPE(&v->lock);
@@ -225,26 +229,12 @@ void volume_verify_interrupt(struct volume *v, const char *code,
 	finish(v, job, &err);
 }
 
-static int ask(void *arg, bool fresh, const struct wire_extent *e, uint32_t n,
-	       struct err *err)
-{
-	struct volume *v = arg;
-	int r = dial_verify(link_dial(v->link), fresh, e, n);
-
-	if (r)
-		err_sys(err, r, "protocol", v->cfg.name, "verify");
-	else
-		r = link_pump(v->link, 0, err);
-	v->verify_ask_failed = r < 0;
-	return r;
-}
-
 static bool is_sound(void *arg)
 {
 	return volume_device_is_sound(arg);
 }
 
-static int begin(struct volume *v, struct err *err)
+static int begin(struct volume *v, struct verify_job *job, struct err *err)
 {
 	const struct verify_config c = {
 		.tracker = v->tracker,
@@ -252,7 +242,7 @@ static int begin(struct volume *v, struct err *err)
 		.cut = v->cut,
 		.key = &v->vs.key,
 		.volume = &v->vs.uuid,
-		.ask = ask,
+		.ask = volume_turn_ask,
 		.sound = is_sound,
 		.arg = v,
 	};
@@ -264,6 +254,8 @@ static int begin(struct volume *v, struct err *err)
 		return err_remedy(err, "upgrade the replica");
 	}
 	log_info("volume %s: verify begins", v->cfg.name);
+	job->began_wall_ns = clock_wall_ns(v->env.clock);
+	job->resets = v->audit_resets;
 	return verify_new(&c, &v->verify, err);
 }
 
@@ -305,6 +297,17 @@ static int do_slices(struct volume *v, struct verify_job *job,
 		schedule_slice(v, job, v->reader->bytes_read - before);
 	} while (r == VERIFY_WORKED && now_ns(v) < end);
 	return r;
+}
+
+/* As good as a lap of the audit; but not when a loss came to light since. */
+static void note_proven(struct volume *v, const struct verify_job *job)
+{
+	struct verify_report rep;
+
+	verify_get_report(v->verify, &rep);
+	if (!rep.differing_bytes && !rep.skipped_bytes &&
+	    job->resets == v->audit_resets)
+		volume_audit_proven(v, job->began_wall_ns);
 }
 
 static int slices_failed(struct volume *v, struct verify_job *job, int r,
@@ -374,7 +377,10 @@ int volume_verify_step(struct volume *v, struct err *err)
 		return 0;
 	}
 	job->session_ns = now_ns(v);
-	if (!v->verify && begin(v, &why)) {
+	/* What the audit has asked is answered first. */
+	if (!volume_turn_may_ask(v, v->verify))
+		return 0;
+	if (!v->verify && begin(v, job, &why)) {
 		finish(v, job, &why);
 		return 0;
 	}
@@ -387,6 +393,7 @@ int volume_verify_step(struct volume *v, struct err *err)
 		verify_give_up(v->verify);
 	if (r == VERIFY_DONE) {
 		log_info("volume %s: verify has ended", v->cfg.name);
+		note_proven(v, job);
 		finish(v, job, NULL);
 	}
 	return r == VERIFY_WORKED;

@@ -194,6 +194,28 @@ static json_t *device_to_json(const struct blkdev_id *d)
 			 d->backing_file);
 }
 
+static json_t *audit_to_json(const struct audit_mark *m)
+{
+	return json_pack("{s:I,s:I,s:I,s:b}", "proven_ns",
+			 (json_int_t)m->proven_wall_ns, "lap_ns",
+			 (json_int_t)m->lap_wall_ns, "next_block",
+			 (json_int_t)m->next_block, "partial", m->is_partial);
+}
+
+/* Whatever is not plainly there is not proven. */
+static void audit_from_json(json_t *o, struct audit_mark *m)
+{
+	json_int_t next = json_integer_value(json_object_get(o, "next_block"));
+
+	memset(m, 0, sizeof(*m));
+	m->proven_wall_ns = json_integer_value(json_object_get(o, "proven_ns"));
+	m->lap_wall_ns = json_integer_value(json_object_get(o, "lap_ns"));
+	m->next_block = next > 0 && m->lap_wall_ns > 0 ? (uint64_t)next : 0;
+	m->is_partial = !json_is_false(json_object_get(o, "partial"));
+	if (m->proven_wall_ns < 0 || m->lap_wall_ns < 0)
+		memset(m, 0, sizeof(*m));
+}
+
 int volstate_save(const struct volstate *v, const struct volstate_switches *sw,
 		  struct err *err)
 {
@@ -212,6 +234,9 @@ int volstate_save(const struct volstate *v, const struct volstate_switches *sw,
 		      "resync", sw->resync);
 	if (o && sw->differs)
 		(void)json_object_set_new(o, "differs", json_true());
+	if (o && sw->audit.lap_wall_ns)
+		(void)json_object_set_new(o, "audit",
+					  audit_to_json(&sw->audit));
 	if (o && sw->has_device)
 		(void)json_object_set_new(o, "device",
 					  device_to_json(&sw->device));
@@ -281,6 +306,7 @@ static int state_load(struct volstate *v)
 		v->sw.key_exported_id = 1;
 	v->sw.resync = json_is_true(json_object_get(o, "resync"));
 	v->sw.differs = json_is_true(json_object_get(o, "differs"));
+	audit_from_json(json_object_get(o, "audit"), &v->sw.audit);
 	d = json_object_get(o, "device");
 	v->sw.has_device = json_is_object(d);
 	if (v->sw.has_device)

@@ -10,6 +10,7 @@
 #include "base/rnd.h"
 #include "base/uuid.h"
 #include "device/blkdev.h"
+#include "source/audit.h"
 #include "source/volume.h"
 #include "wire/session.h"
 
@@ -45,6 +46,7 @@ struct volstate_switches {
 	bool resync;			/* ordered, not yet done */
 	bool differs;			/* verify found a difference, and no
 					 * resync has been done since */
+	struct audit_mark audit;	/* zeros: nothing is proven */
 	bool has_device;		/* the id below is of one once seen */
 	struct blkdev_id device;
 };

@@ -99,6 +99,7 @@ static void move_to(struct volstate *v, const struct uuid *uuid,
 	memset(&v->acked, 0, sizeof(v->acked));
 	v->sw.key_exported_id = v->sw.key_escrowed_id = 0;
 	v->sw.resync = false;
+	memset(&v->sw.audit, 0, sizeof(v->sw.audit));
 }
 
 /* What is there already is a volume's, or what a death has left. */

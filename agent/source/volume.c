@@ -181,7 +181,8 @@ bool volume_config_equal(const struct volume_config *a,
 	       a->compression.mode == b->compression.mode &&
 	       a->compression.level == b->compression.level &&
 	       a->key_escrow == b->key_escrow &&
-	       a->read_limit_bytes == b->read_limit_bytes;
+	       a->read_limit_bytes == b->read_limit_bytes &&
+	       a->audit_ns == b->audit_ns;
 }
 
 /* ---- waiting for a point ---- */

@@ -46,6 +46,7 @@ struct volume_config {			/* [volume NAME] */
 	struct comp_config compression;
 	bool key_escrow;
 	uint64_t read_limit_bytes;	/* per second; 0 = none */
+	uint64_t audit_ns;		/* of a lap; 0 = no audit */
 };
 
 /* What the daemon gives every volume. */
@@ -81,6 +82,8 @@ struct volume_status {
 	uint64_t lag_ns;
 	uint64_t dirty_bytes;		/* not yet in an acknowledged point */
 	uint64_t backlog_bytes;		/* of those, not yet staged */
+	int64_t proven_wall_ns;		/* each block has been compared with
+					 * the replica since; 0: not known */
 	char limited_by[24];		/* "", contention, link, read, paused ... */
 	bool has_point;
 	uint64_t seq, epoch;
@@ -91,6 +94,8 @@ struct volume_status {
 	char replica_reason[40];
 	/* counters since the daemon started */
 	uint64_t points, cuts, cuts_converged, rounds;
+	uint64_t audit_bytes, audit_laps;	/* laps that left nothing out */
+	uint64_t audit_differing_bytes;	/* found by it */
 	uint64_t bytes_read, bytes_shipped, bytes_unchanged, bytes_staged;
 	char reader_kind[16];
 	struct tracker_losses losses;	/* all of them; detached: as of now */

@@ -191,6 +191,7 @@ static int open_engine(struct volume *v, struct err *err)
 
 	if (r)
 		return r;
+	v->audit_bytes_before = volume_audit_bytes(v);
 	cc.reader = v->reader;
 	return cut_new(&cc, &v->cut, err);
 }
@@ -221,8 +222,12 @@ static int begin_dirty(struct volume *v, struct err *err)
 		volume_set_phase(v, v->vs.acked.valid ? PHASE_RUNNING
 						      : PHASE_INITIALIZING,
 				 NULL);
-		return cut_adopt(v->cut, err);
+		r = cut_adopt(v->cut, err);
+		if (!r)
+			volume_audit_begin(v, false);
+		return r;
 	}
+	volume_audit_begin(v, true);
 	r = cut_all_dirty(v->cut, err);
 	if (r)
 		return r;
@@ -267,6 +272,7 @@ int volume_device_ready(struct volume *v, struct err *err)
 void volume_device_drop(struct volume *v, bool untrack)
 {
 	volume_verify_interrupt(v, "interrupted", "the device is opened anew");
+	volume_audit_drop(v);
 	cut_free(v->cut);
 	v->cut = NULL;
 	if (v->reader)
@@ -312,6 +318,7 @@ static int act_on_loss(struct volume *v, const struct loss *loss,
 	volume_describe_loss(v, loss, lost, &why);
 	log_failure(LOG_LEVEL_WARN, &why);
 	volume_tell(v, "tracking-lost", loss->code, "%s", why.message);
+	volume_audit_reset(v);
 	if (loss->is_anew) {
 		volume_device_drop(v, true);
 		err_copy(&v->lost_why, &why);
@@ -321,8 +328,7 @@ static int act_on_loss(struct volume *v, const struct loss *loss,
 	r = cut_all_dirty(v->cut, err);
 	if (r)
 		return r;
-	if (v->verify)
-		verify_on_all_dirty(v->verify);
+	volume_turn_on_all_dirty(v);
 	v->compare = true;
 	v->out.is_stale = true;
 	volume_set_phase(v, v->vs.acked.valid ? PHASE_COMPARING
@@ -340,6 +346,7 @@ int volume_device_verify(struct volume *v, struct err *err)
 	if (r) {
 		/* Looked at anew: same identity means compare, else refusal.
 		 * One that may have grown keeps its marks. */
+		volume_audit_reset(v);
 		volume_device_drop(v, r != -EFBIG);
 		return -ESTALE;
 	}

@@ -8,6 +8,7 @@
 
 #include "device/blkdev.h"
 #include "device/blkdev_remap.h"
+#include "source/audit.h"
 #include "source/cut.h"
 #include "source/link.h"
 #include "source/reader.h"
@@ -108,6 +109,7 @@ struct volume {
 	struct volume_status shown;	/* counters and texts */
 	enum phase phase;
 	bool paused;
+	int64_t audit_proven_wall_ns;	/* shown; 0: nothing */
 	bool has_proven;		/* a durable point is the volume as of */
 	uint64_t proven_mono_ns;	/* ... this moment */
 	enum volume_state last_state;	/* as computed last, for `since` */
@@ -156,6 +158,19 @@ struct volume {
 	struct err lost_why;		/* why the device is set up anew */
 	struct ship_totals shipped_before;	/* of sessions that ended */
 	struct verify *verify;		/* under way */
+	struct verify *asker;		/* whose answers are due; NULL: of one
+					 * that is no more */
+	uint32_t answers_due;
+	struct audit *audit;		/* while there is something to audit */
+	struct audit_mark audit_mark;	/* as last told; what is kept */
+	uint64_t audit_bytes;		/* of earlier ones, as audit_laps */
+	uint64_t audit_bytes_before;	/* this reader */
+	uint64_t audit_laps;
+	uint64_t audit_resets;		/* times that nothing was proven */
+	uint64_t audit_slice_ns;	/* the last one */
+	uint64_t audit_save_ns;		/* not before */
+	bool audit_unreadable;		/* told of this window */
+	bool audit_healing;		/* told when everything is compared */
 	bool verify_ask_failed;
 };
 
@@ -175,6 +190,8 @@ void volume_publish(struct volume *v);
 /* As an event of this volume; reason may be NULL. */
 void volume_tell(struct volume *v, const char *slug, const char *reason,
 		 const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* Is it, as far as everybody knows, protected right now? */
+bool volume_is_protected(struct volume *v);
 void volume_note_losses(struct volume *v, const struct tracker_losses *now);
 
 /* volume_device.c: 0 when device, tracker, reader and engine stand. */
@@ -214,6 +231,44 @@ uint64_t volume_verify_when(struct volume *v, uint64_t when);
 /* Ends one that is under way. */
 void volume_verify_interrupt(struct volume *v, const char *code,
 			     const char *why);
+
+/*
+ * verify_turn.c: a verification and the audit beside it. One of them asks at a
+ * time, since answers come in the order of the questions; both are told of what
+ * the cuts do. The worker's, as all from here.
+ */
+/* Are no answers due but those of who (NULL: who is yet to come)? */
+bool volume_turn_may_ask(const struct volume *v, const struct verify *who);
+/* who is about to be freed: answers that are still due are nobody's. */
+void volume_turn_leave(struct volume *v, const struct verify *who);
+/* The ask of struct verify_config; arg is the volume. */
+int volume_turn_ask(void *arg, bool fresh, const struct wire_extent *e,
+		    uint32_t n, struct err *err);
+void volume_turn_on_held(struct volume *v, uint64_t epoch, uint64_t seq,
+			 uint32_t count, const uint8_t *held);
+void volume_turn_on_stage(struct volume *v, uint64_t first, uint32_t count,
+			  const uint8_t *data);
+int volume_turn_on_commit(struct volume *v, uint64_t seq, struct err *err);
+void volume_turn_on_settled(struct volume *v);
+void volume_turn_on_session_lost(struct volume *v);
+void volume_turn_on_all_dirty(struct volume *v);
+
+/* audit_volume.c */
+/* Begins with what is remembered; dirty: everything was made so. */
+void volume_audit_begin(struct volume *v, bool dirty);
+/* As volume_verify_step. */
+int volume_audit_step(struct volume *v, struct err *err);
+uint64_t volume_audit_when(struct volume *v, uint64_t when);
+/* Engine or tracker are about to go; what was shown stays. */
+void volume_audit_drop(struct volume *v);
+/* Nothing counts as proven any more. */
+void volume_audit_reset(struct volume *v);
+/* A verification that began then has found everything equal. */
+void volume_audit_proven(struct volume *v, int64_t began_wall_ns);
+/* A point was acknowledged that ends a comparison of everything. */
+void volume_audit_healed(struct volume *v, uint64_t seq);
+uint64_t volume_audit_bytes(const struct volume *v);
+uint64_t volume_audit_laps(const struct volume *v);
 
 /* volume_worker.c */
 void *volume_worker(void *arg);

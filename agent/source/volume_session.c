@@ -39,10 +39,7 @@ static void on_fps(void *arg, uint64_t first, uint32_t count,
 static void on_held(void *arg, uint64_t epoch, uint64_t seq, uint32_t count,
 		    const uint8_t *held)
 {
-	struct volume *v = arg;
-
-	if (v->verify)
-		verify_on_held(v->verify, epoch, seq, count, held);
+	volume_turn_on_held(arg, epoch, seq, count, held);
 }
 
 /* Only noted: making it durable here takes a disk's time, and this may be the
@@ -230,8 +227,7 @@ static int sink_stage(struct cut_sink *s, uint64_t first, uint32_t count,
 
 	if (r)
 		return r;
-	if (w->v->verify)
-		verify_on_stage(w->v->verify, first, count, data);
+	volume_turn_on_stage(w->v, first, count, data);
 	return to->stage(to, first, count, data);
 }
 
@@ -345,8 +341,7 @@ void volume_session_close(struct volume *v, bool orderly)
 	v->session_told = false;
 	if (v->cut)
 		cut_session_lost(v->cut);
-	if (v->verify)
-		verify_on_session_lost(v->verify);
+	volume_turn_on_session_lost(v);
 	if (v->ship) {
 		LOCK_SCOPE(&v->lock);
 
@@ -455,8 +450,7 @@ int volume_session_ack(struct volume *v, struct err *err)
 	if (r)
 		return r;
 	cut_acked(v->cut);
-	if (v->verify)
-		verify_on_settled(v->verify);
+	volume_turn_on_settled(v);
 	v->is_outstanding = false;
 	v->dial_backoff_ns = 0;
 	v->has_base = true;
@@ -464,8 +458,10 @@ int volume_session_ack(struct volume *v, struct err *err)
 	v->base_head = a.head;
 	show_point(v, &a);
 	volume_proven(v, v->out.flip_mono_ns);
-	if (!v->out.is_stale)
+	if (!v->out.is_stale) {
+		volume_audit_healed(v, a.seq);
 		volume_set_phase(v, PHASE_RUNNING, NULL);
+	}
 	finish_waiters(v, &a);
 	return 0;
 }

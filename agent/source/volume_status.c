@@ -105,6 +105,14 @@ void volume_tell(struct volume *v, const char *slug, const char *reason,
 	va_end(ap);
 }
 
+bool volume_is_protected(struct volume *v)
+{
+	LOCK_SCOPE(&v->lock);
+
+	return state_now(v) == VOLUME_PROTECTED &&
+	       !v->shown.limited_by[0];
+}
+
 /* The state before, since when it was so, and what is said of the new one. */
 static void tell_state(struct volume *v, enum volume_state was, int64_t since)
 {
@@ -192,8 +200,13 @@ static void publish_totals(struct volume *v)
 	v->shown.bytes_staged = t.staged_bytes;
 	v->shown.bytes_unchanged = t.unchanged_bytes;
 	v->shown.bytes_shipped = t.unit_bytes;
+	v->shown.audit_bytes = volume_audit_bytes(v);
+	v->shown.audit_laps = volume_audit_laps(v);
 	if (v->reader) {
-		v->shown.bytes_read = v->reader->bytes_read;
+		/* What the audit reads is counted apart. */
+		v->shown.bytes_read = v->reader->bytes_read -
+				      (v->shown.audit_bytes -
+				       v->audit_bytes_before);
 		(void)snprintf(v->shown.reader_kind,
 			       sizeof(v->shown.reader_kind), "%s",
 			       v->reader->kind);
@@ -306,6 +319,7 @@ void volume_get_status(struct volume *v, struct volume_status *out)
 	out->has_lag = v->has_proven;
 	out->lag_ns = v->has_proven ? lag_now(v) : 0;
 	out->epoch = v->vs.epoch;
+	out->proven_wall_ns = v->audit_proven_wall_ns;
 	out->has_point = v->shown.has_point;
 	if (v->paused)
 		(void)snprintf(out->limited_by, sizeof(out->limited_by),

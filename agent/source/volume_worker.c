@@ -271,13 +271,14 @@ static int confirm(struct volume *v, const struct cut_round *round,
 		return err_sys(err, r, "protocol", v->cfg.name, "confirm");
 	cut_committed(v->cut);
 	cut_acked(v->cut);
-	if (v->verify)
-		verify_on_settled(v->verify);
+	volume_turn_on_settled(v);
 	/* Counts once the replica has answered something that was sent later:
 	 * a dead one must not look well. */
 	if (!v->confirm_mono_ns && !link_ask_alive(v->link))
 		v->confirm_mono_ns = round->flip_mono_ns;
-	return link_pump(v->link, 0, err);
+	/* What was staged last is what that point has. */
+	r = volume_turn_on_commit(v, v->base_seq, err);
+	return r ? r : link_pump(v->link, 0, err);
 }
 
 static int commit(struct volume *v, const struct cut_round *round,
@@ -311,7 +312,7 @@ static int commit(struct volume *v, const struct cut_round *round,
 		.flip_mono_ns = round->flip_mono_ns,
 	};
 	/* Before anything else is sent. */
-	return v->verify ? verify_on_commit(v->verify, c.seq, err) : 0;
+	return volume_turn_on_commit(v, c.seq, err);
 }
 
 /* 0 also when it came to nothing for now; negative errno ends the session. */
@@ -546,7 +547,8 @@ static void idle_step(struct volume *v)
 		when = MIN(when, v->next_cut_ns);
 	else
 		when = MIN(when, v->cut ? v->next_dial_ns : v->next_device_ns);
-	r = wait_until(v, volume_verify_when(v, when), &err);
+	when = volume_audit_when(v, volume_verify_when(v, when));
+	r = wait_until(v, when, &err);
 	if (r && r != -ECANCELED && v->link)
 		session_failed(v, &err);
 }
@@ -556,6 +558,9 @@ static bool verify_step(struct volume *v)
 {
 	struct err err = ERR_INIT;
 	int r = volume_verify_step(v, &err);
+
+	if (!r)
+		r = volume_audit_step(v, &err);
 
 	if (r < 0 && v->link)
 		session_failed(v, &err);

@@ -23,7 +23,8 @@ size=$((32 << 20))
 # Three points of 8 MiB each; the second is overwritten by the third.
 three_points()
 {
-	flow_pair $size "interval = 1h" "rpo = 2h" "key-escrow = no"
+	flow_pair $size "interval = 1h" "rpo = 2h" "key-escrow = no" \
+		"audit = off"
 	"$TOOLS/blocks" fill "$DEV" 0 $((8 << 20)) 1
 	wait_for 30 volume_is vol protected
 	sync_point vol
@@ -33,18 +34,6 @@ three_points()
 	THIRD=$(sync_point vol)
 	SEGMENT=$(find "$RIG/store/volumes" -name '*.seg')
 	[ -n "$SEGMENT" ]
-}
-
-# flip_byte FILE OFFSET
-flip_byte()
-{
-	local was
-
-	was=$(od -An -tu1 -j "$2" -N 1 "$1")
-	# shellcheck disable=SC2059 # the byte is the format
-	printf "\\x$(printf %02x $((was ^ 255)))" |
-		dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-	sync "$1"
 }
 
 # scrub_says EXIT JQ-CONDITION [ARG...]

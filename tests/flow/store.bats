@@ -30,7 +30,8 @@ small_store()
 {
 	local seq n
 
-	flow_pair $size "interval = 1h" "rpo = 2h" "key-escrow = no"
+	flow_pair $size "interval = 1h" "rpo = 2h" "key-escrow = no" \
+		"audit = off"
 	"$TOOLS/blocks" fill "$DEV" 0 $size 77
 	for ((n = 1; n <= points; n++)); do
 		"$TOOLS/blocks" fill "$DEV" $((n * 256 << 10)) $((64 << 10)) $n

@@ -21,24 +21,13 @@ teardown()
 
 size=$((48 << 20))
 
-# A protected volume with content, ARGS being lines of its configuration.
+# A protected volume with content, ARGS being lines of its configuration. The
+# audit would find by itself what is planted here.
 protected_volume()
 {
-	flow_pair $size "$@"
+	flow_pair $size "audit = off" "$@"
 	"$TOOLS/blocks" fill "$DEV" $((16 << 20)) $((24 << 20)) 1
 	wait_for 30 volume_is vol protected
-}
-
-# flip_byte FILE OFFSET
-flip_byte()
-{
-	local was
-
-	was=$(od -An -tu1 -j "$2" -N 1 "$1")
-	# shellcheck disable=SC2059 # the byte is the format
-	printf "\\x$(printf %02x $((was ^ 255)))" |
-		dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-	sync "$1"
 }
 
 # verify_says EXIT JQ-CONDITION

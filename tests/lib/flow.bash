@@ -106,6 +106,18 @@ restored_equals()
 	same_bytes "$RIG/restored" "$with"
 }
 
+# flip_byte FILE OFFSET
+flip_byte()
+{
+	local was
+
+	was=$(od -An -tu1 -j "$2" -N 1 "$1")
+	# shellcheck disable=SC2059 # the byte is the format
+	printf "\\x$(printf %02x $((was ^ 255)))" |
+		dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+	sync "$1"
+}
+
 # shellcheck disable=SC2154 # run sets status and output
 # fails EXIT COMMAND...: it exits so; what it said is in $output
 fails()

@@ -36,6 +36,7 @@ struct writers {
 	uint32_t shift;			/* of the tracking block */
 	struct writer w[WRITERS];
 	bool rest;			/* they begin no new n */
+	bool same;			/* ... and write the same for ever */
 	unsigned int missed_one_in;	/* of the completions; 0: none is */
 	bool without_reread;		/* of their marks */
 };
@@ -65,7 +66,8 @@ static inline void writer_step(struct writers *ws, unsigned int i)
 	case W_IDLE:
 		if (ws->rest && w->place == 0)
 			return;
-		w->n += w->place == 0;
+		if (!ws->same || !w->n)
+			w->n += w->place == 0;
 		w->mark = (struct mark){
 			.slot = i * 2 + writers_below(ws, 2),
 			.first = block >> (ws->shift - US_BLOCK_SHIFT),
