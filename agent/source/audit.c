@@ -67,6 +67,7 @@ int audit_new(const struct audit_config *cfg, const struct audit_mark *mark,
 	if (!a->cfg.window_bytes)
 		a->cfg.window_bytes = AUDIT_WINDOW_BYTES;
 	a->mark = *mark;
+	a->mark.size_bytes = cfg->verify.reader->size_bytes;
 	a->lap_wall_ns = mark->lap_wall_ns;
 	a->n_blocks = div_up_u64(cfg->verify.reader->size_bytes,
 				 US_BLOCK_BYTES);

@@ -23,6 +23,7 @@ struct audit_mark {
 	int64_t lap_wall_ns;		/* when the latest lap began; 0: none */
 	uint64_t next_block;		/* compared in it, of 4096 bytes; 0: the
 					 * lap has ended */
+	uint64_t size_bytes;		/* of the device that this speaks of */
 	bool is_partial;		/* something was left out in this lap */
 };
 

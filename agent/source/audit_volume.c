@@ -49,6 +49,7 @@ static void change_mark(struct volstate_switches *sw, const void *arg)
 	sw->audit.proven_wall_ns = m->proven_wall_ns;
 	sw->audit.lap_wall_ns = m->lap_wall_ns;
 	sw->audit.next_block = m->next_block;
+	sw->audit.size_bytes = m->size_bytes;
 	sw->audit.is_partial = m->is_partial;
 }
 
@@ -73,6 +74,13 @@ void volume_audit_reset(struct volume *v)
 	save(v);
 }
 
+/* What a device has grown by was compared with nothing. */
+static bool is_of_another_size(const struct volume *v)
+{
+	return v->audit_mark.lap_wall_ns &&
+	       v->audit_mark.size_bytes != v->dev.n_sectors << 9;
+}
+
 void volume_audit_begin(struct volume *v, bool dirty)
 {
 	pthread_mutex_lock(&v->lock);
@@ -80,7 +88,8 @@ void volume_audit_begin(struct volume *v, bool dirty)
 	pthread_mutex_unlock(&v->lock);
 	v->audit_save_ns = UINT64_MAX;
 	/* Also when the process died before it could be taken back. */
-	if (dirty || cut_pending_blocks(v->cut) == v->tracker->n_blocks)
+	if (dirty || is_of_another_size(v) ||
+	    cut_pending_blocks(v->cut) == v->tracker->n_blocks)
 		volume_audit_reset(v);
 	show(v);
 }
@@ -114,6 +123,7 @@ void volume_audit_proven(struct volume *v, int64_t began_wall_ns)
 					   MIN(began_wall_ns, now));
 	if (!v->audit_mark.lap_wall_ns)
 		v->audit_mark.lap_wall_ns = v->audit_mark.proven_wall_ns;
+	v->audit_mark.size_bytes = v->dev.n_sectors << 9;
 	volume_audit_drop(v);
 	show(v);
 	save(v);
@@ -288,6 +298,8 @@ int volume_audit_step(struct volume *v, struct err *err)
 
 	if (now_ns(v) >= v->audit_save_ns)
 		save(v);
+	if (v->cut && is_of_another_size(v))
+		volume_audit_reset(v);
 	if (!may_work(v))
 		return 0;
 	if (!v->audit)

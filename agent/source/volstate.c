@@ -196,10 +196,11 @@ static json_t *device_to_json(const struct blkdev_id *d)
 
 static json_t *audit_to_json(const struct audit_mark *m)
 {
-	return json_pack("{s:I,s:I,s:I,s:b}", "proven_ns",
+	return json_pack("{s:I,s:I,s:I,s:I,s:b}", "proven_ns",
 			 (json_int_t)m->proven_wall_ns, "lap_ns",
 			 (json_int_t)m->lap_wall_ns, "next_block",
-			 (json_int_t)m->next_block, "partial", m->is_partial);
+			 (json_int_t)m->next_block, "size_bytes",
+			 (json_int_t)m->size_bytes, "partial", m->is_partial);
 }
 
 /* Whatever is not plainly there is not proven. */
@@ -211,6 +212,8 @@ static void audit_from_json(json_t *o, struct audit_mark *m)
 	m->proven_wall_ns = json_integer_value(json_object_get(o, "proven_ns"));
 	m->lap_wall_ns = json_integer_value(json_object_get(o, "lap_ns"));
 	m->next_block = next > 0 && m->lap_wall_ns > 0 ? (uint64_t)next : 0;
+	m->size_bytes = (uint64_t)json_integer_value(
+		json_object_get(o, "size_bytes"));
 	m->is_partial = !json_is_false(json_object_get(o, "partial"));
 	if (m->proven_wall_ns < 0 || m->lap_wall_ns < 0)
 		memset(m, 0, sizeof(*m));

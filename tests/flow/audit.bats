@@ -109,9 +109,12 @@ no_alarm()
 	rig_spawn writers "$TOOLS/chains" write "$DEV" 1000
 	wait_for 20 laps_at_least 1
 	seq=$(volume_field vol last_point.seq)
+	# All at once, for the daemon.
+	kill -STOP "${DAEMON[source]}"
 	flip_byte "$RIG/vol.img" $((20 << 20))
 	flip_byte "$RIG/vol.img" $(((20 << 20) + 4096))
 	flip_byte "$RIG/vol.img" $((size - 1))
+	kill -CONT "${DAEMON[source]}"
 	wait_for 30 healed
 	rig_kill writers || true
 	[ "$(events_of audit-differs)" = content ]

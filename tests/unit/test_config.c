@@ -58,8 +58,17 @@ TEST(a_volume_has_documented_defaults)
 	EXPECT_INT(v->compression.mode, COMP_AUTO);
 	EXPECT_TRUE(v->key_escrow);
 	EXPECT_U64(v->read_limit_bytes, 0);
+	EXPECT_U64(v->audit_ns, 7 * 86400 * NSEC_PER_SEC);
 	EXPECT_U64(v->replica.rate_limit_bytes, 0);
 	EXPECT_NULL(config_volume(c, "db2"));
+	config_free(c);
+}
+
+TEST(the_audit_can_be_switched_off)
+{
+	struct config *c = load(REPLICA VOLUME "audit = off\n");
+
+	EXPECT_U64(config_volume(c, "db1")->audit_ns, 0);
 	config_free(c);
 }
 
@@ -86,6 +95,7 @@ TEST(every_supported_key_is_read)
 		"quiesce = none\n"
 		"key-escrow = no\n"
 		"read-limit = 500MiB/s\n"
+		"audit = 30d\n"
 		"[replica dr1]\n"
 		"address = dr1.example\n"
 		"address = 192.0.2.1:17420\n"
@@ -115,6 +125,7 @@ TEST(every_supported_key_is_read)
 	EXPECT_INT(v->compression.level, 7);
 	EXPECT_FALSE(v->key_escrow);
 	EXPECT_U64(v->read_limit_bytes, 500ULL << 20);
+	EXPECT_U64(v->audit_ns, 30 * 86400 * NSEC_PER_SEC);
 	EXPECT_U64(v->replica.rate_limit_bytes, 200ULL << 20);
 	EXPECT_STR(v->replica.identity, "/etc/understudy/dr1");
 	ASSERT_INT(r->n_addresses, 4);
@@ -281,6 +292,9 @@ TEST(values_that_are_wrong_are_refused_with_their_line)
 		{ REPLICA VOLUME "compression = zstd:\n", 7, "compression:" },
 		{ REPLICA VOLUME "key-escrow = maybe\n", 7, "key-escrow:" },
 		{ REPLICA VOLUME "read-limit = fast\n", 7, "read-limit:" },
+		{ REPLICA VOLUME "audit = never\n", 7, "audit:" },
+		{ REPLICA VOLUME "audit = 999ms\n", 7,
+		  "audit: \"999ms\" is not off, or 1s or more" },
 		{ REPLICA VOLUME "quiesce = stop\n", 7, "quiesce:" },
 		{ REPLICA VOLUME "quiesce = hook:x\n", 7, "quiesce:" },
 		{ REPLICA VOLUME "on-contention = wait\n", 7,

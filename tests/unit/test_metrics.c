@@ -26,6 +26,7 @@ static struct volume_status a_volume(void)
 		.name = "vol", .source = "web1", .replica = "dr1",
 		.state = VOLUME_LAGGING, .has_lag = true,
 		.lag_ns = 1234567890, .rpo_ns = 10 * NSEC_PER_SEC,
+		.audit_laps = 2, .proven_wall_ns = 1700000000250000000LL,
 		.points = 7, .bytes_read = 1ULL << 40,
 		.replica_state = "connected", .has_point = true,
 		.flip_wall_ns = 1700000000500000000LL,
@@ -65,6 +66,9 @@ TEST(a_volume_is_in_every_family_with_its_labels)
 			  "} 1099511627776\n");
 	EXPECT_STR_HAS(t, "\nunderstudy_last_point_time_seconds" LABELS
 			  "} 1700000000.500\n");
+	EXPECT_STR_HAS(t, "\nunderstudy_proven_time_seconds" LABELS
+			  "} 1700000000.250\n");
+	EXPECT_STR_HAS(t, "\nunderstudy_audit_laps_total" LABELS "} 2\n");
 	EXPECT_STR_HAS(t, "\nunderstudy_connected" LABELS "} 1\n");
 	EXPECT_STR_HAS(t, "\nunderstudy_tracker_losses_total" LABELS
 			  ",kind=\"passthrough\"} 3\n");
@@ -84,6 +88,7 @@ TEST(what_is_not_known_has_no_sample)
 	EXPECT_NULL(strstr(t, "understudy_rpo_lag_seconds{"));
 	EXPECT_NULL(strstr(t, "understudy_rpo_seconds{"));
 	EXPECT_NULL(strstr(t, "understudy_last_point_time_seconds{"));
+	EXPECT_NULL(strstr(t, "understudy_proven_time_seconds{"));
 	EXPECT_STR_HAS(t, "understudy_connected{");
 }
 

@@ -134,6 +134,42 @@ TEST(a_volume_comes_back_with_its_last_point)
 	own_dir_remove();
 }
 
+/* What cannot be read of it is not proven. */
+TEST(what_the_audit_has_proven_comes_back_or_is_not_proven)
+{
+	struct volstate v;
+	struct volstate_switches sw;
+	struct audit_mark m = {
+		.proven_wall_ns = 1700000000000000001,
+		.lap_wall_ns = 1700000000000000002,
+		.next_block = 1ULL << 40, .size_bytes = 1ULL << 55,
+	};
+	char command[256];
+
+	begin();
+	ASSERT_OK(open_it(&v));
+	EXPECT_INT(v.sw.audit.proven_wall_ns, 0);
+	sw = v.sw;
+	sw.audit = m;
+	ASSERT_OK(volstate_save(&v, &sw, &err));
+	volstate_close(&v);
+	ASSERT_OK(open_it(&v));
+	EXPECT_INT(v.sw.audit.proven_wall_ns, m.proven_wall_ns);
+	EXPECT_INT(v.sw.audit.lap_wall_ns, m.lap_wall_ns);
+	EXPECT_U64(v.sw.audit.next_block, m.next_block);
+	EXPECT_U64(v.sw.audit.size_bytes, m.size_bytes);
+	EXPECT_FALSE(v.sw.audit.is_partial);
+	(void)snprintf(command, sizeof(command),
+		       "sed -i s/170000.*1,/-1,/ '%.150s/volume.json'", v.dir);
+	volstate_close(&v);
+	ASSERT_OK(system(command));
+	ASSERT_OK(open_it(&v));
+	EXPECT_INT(v.sw.audit.proven_wall_ns, 0);
+	EXPECT_U64(v.sw.audit.next_block, 0);
+	volstate_close(&v);
+	own_dir_remove();
+}
+
 /* Fails at the n-th call; false when there was none. */
 static bool fail_at(uint64_t n, bool onward, int error)
 {
