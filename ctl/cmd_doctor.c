@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "output.h"
+#include "places.h"
 #include "source/doctor.h"
 
 static void print_check(const struct doctor_check *c)
@@ -52,14 +53,19 @@ static int report(const struct ctl *ctl, const struct doctor_report *r)
 int cmd_doctor(struct ctl *ctl, void *o, char **args, int n_args)
 {
 	_cleanup_free_ struct doctor_report *r = calloc(1, sizeof(*r));
-	struct err err = ERR_INIT;
+	struct err err = ERR_INIT, unread = ERR_INIT;
+	struct doctor_env env = { 0 };
+	struct places places;
 	int ret;
 
 	(void)o;
+	/* Without a configuration there is no state yet. */
+	if (!places_find(ctl, &places, &unread))
+		env.state_dir = places.state;
 	if (!r)
 		ret = -ENOMEM;
 	else
-		ret = doctor_run(n_args ? args[0] : NULL, r);
+		ret = doctor_run_env(n_args ? args[0] : NULL, &env, r);
 	if (ret < 0) {
 		err_sys(&err, ret, "failed", "doctor", "look at this host");
 		return output_failure(ctl->json, &err);

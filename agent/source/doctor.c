@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The report of an examination: lines, their counts, their JSON. The checks
- * themselves are in doctor_host.c, doctor_bpf.c, doctor_pins.c and
- * doctor_device.c.
+ * themselves are in doctor_host.c, doctor_memory.c, doctor_bpf.c,
+ * doctor_pins.c, doctor_device.c and doctor_caveats.c.
  *
  * Any thread; a report belongs to its caller.
  */
@@ -65,11 +65,12 @@ int doctor_run_env(const char *device_or_null, const struct doctor_env *env,
 			return -ENAMETOOLONG;
 		strcpy(out->device, device_or_null);
 	}
-	doctor_check_host(out);
+	env = env ? env : &real;
+	doctor_check_host(out, env);
 	doctor_check_bpf(out);
-	doctor_check_pins(out, env ? env : &real);
+	doctor_check_pins(out, env);
 	if (device_or_null)
-		doctor_check_device(out, device_or_null);
+		doctor_check_device(out, device_or_null, env);
 	return 0;
 }
 

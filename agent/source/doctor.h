@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "base/uuid.h"
+#include "device/blkdev_sysfs.h"
 
 /*
  * Can this host track, and can it track this device? Needs no daemon and
@@ -37,12 +38,26 @@ struct doctor_pin {
 	struct uuid node;
 };
 
+/* A stretch of a disk that some daemon's programs follow. */
+struct doctor_tracked {
+	struct blkdev_range range;
+	struct uuid volume;
+};
+#define DOCTOR_TRACKED_MAX 256
+
 /* Where a test puts something else; NULL members mean the real thing. */
 struct doctor_env {
 	const char *bpffs;		/* /sys/fs/bpf */
+	const struct blkdev_roots *roots;
+	const char *cgroup;		/* /sys/fs/cgroup */
+	/* Of the daemon that would protect the device; NULL: not known. */
+	const char *state_dir;
 	/* Who owns a pin directory (absolute path)? 0 or negative errno. */
 	int (*pin_owner)(void *arg, const char *pin_dir,
 			 struct doctor_pin *out);
+	/* What a pin directory's programs follow: how many, or negative. */
+	int (*tracked)(void *arg, const char *pin_dir,
+		       struct doctor_tracked out[DOCTOR_TRACKED_MAX]);
 	/* The node id kept in a state directory. 0; -ENOENT: none there. */
 	int (*state_node)(void *arg, const char *state_dir, struct uuid *out);
 	void *arg;

@@ -80,6 +80,26 @@ static void check_tracepoint(struct doctor_report *r, const struct btf *btf,
 			   n, expected);
 }
 
+/* Of what the programs call, the newest helper. */
+static void check_helper(struct doctor_report *r, const struct btf *btf,
+			 const char *name, const char *since)
+{
+	int id = btf__find_by_name_kind(btf, "bpf_func_id", BTF_KIND_ENUM);
+	const struct btf_type *t = id < 0 ? NULL :
+				   btf__type_by_id(btf, (__u32)id);
+	const struct btf_enum *e = t ? btf_enum(t) : NULL;
+	int i;
+
+	/* Kernels need not describe them: the load below decides. */
+	if (!t)
+		return;
+	for (i = 0; i < btf_vlen(t); i++)
+		if (!strcmp(btf__name_by_offset(btf, e[i].name_off), name))
+			return;
+	doctor_add(r, DOCTOR_FAIL, "bpf-helpers", "use a kernel from 5.17 on",
+		   "the kernel lacks %s, which came with %s", name, since);
+}
+
 static void check_btf(struct doctor_report *r)
 {
 	_cleanup_(free_btfp) struct btf *btf = btf__parse(VMLINUX_BTF, NULL);
@@ -94,6 +114,7 @@ static void check_btf(struct doctor_report *r)
 		   btf__type_cnt(btf), VMLINUX_BTF);
 	check_tracepoint(r, btf, "block_rq_issue", 1);
 	check_tracepoint(r, btf, "block_rq_complete", 3);
+	check_helper(r, btf, "BPF_FUNC_loop", "5.17");
 }
 
 /* libbpf tells its story line by line; its first complaint is the reason. */

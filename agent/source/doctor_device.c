@@ -208,7 +208,8 @@ static void check_reading(struct doctor_report *r, const struct blkdev *dev)
 	reader->ops->close(reader);
 }
 
-void doctor_check_device(struct doctor_report *r, const char *path)
+void doctor_check_device(struct doctor_report *r, const char *path,
+			 const struct doctor_env *env)
 {
 	struct err err = ERR_INIT;
 	struct blkdev dev;
@@ -227,5 +228,6 @@ void doctor_check_device(struct doctor_report *r, const char *path)
 	check_use(r, &dev);
 	check_read_path(r, &dev);
 	check_coverage(r, &dev);
+	doctor_check_caveats(r, &dev, env);
 	blkdev_close(&dev);
 }

@@ -20,19 +20,19 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "base/units.h"
 #include "source/doctor_checks.h"
 
 #define FILE_BYTES_MAX ((size_t)1 << 20)
-/* Bitmaps, a reader's buffers and the daemon itself, for one volume. */
-#define MEMORY_ENOUGH_BYTES ((uint64_t)512 << 20)
-#define MEMORY_LEAST_BYTES ((uint64_t)128 << 20)
 
-/* Whole text file, or NULL. */
-static char *read_text(const char *path)
+/* Whole text file under a root, or NULL. */
+char *doctor_read(const char *root, const char *name)
 {
-	char *text = NULL;
+	char path[512], *text = NULL;
 	size_t len;
+
+	if (snprintf(path, sizeof(path), "%s/%s", root, name) >=
+	    (int)sizeof(path))
+		return NULL;
 
 	if (io_read_file(io_posix(), AT_FDCWD, path, FILE_BYTES_MAX, &text,
 			 &len) < 0)
@@ -64,15 +64,15 @@ static void check_kernel(struct doctor_report *r)
 }
 
 /* "CapEff:\t000001ffffffffff" */
-static uint64_t effective_capabilities(void)
+static uint64_t effective_capabilities(const char *proc)
 {
-	_cleanup_free_ char *text = read_text("/proc/self/status");
+	_cleanup_free_ char *text = doctor_read(proc, "self/status");
 	const char *line = text ? strstr(text, "CapEff:") : NULL;
 
 	return line ? strtoull(line + strlen("CapEff:"), NULL, 16) : 0;
 }
 
-static void check_privileges(struct doctor_report *r)
+static void check_privileges(struct doctor_report *r, const char *proc)
 {
 	static const struct {
 		unsigned int bit;
@@ -82,7 +82,7 @@ static void check_privileges(struct doctor_report *r)
 		{ CAP_BPF, "CAP_BPF" },
 		{ CAP_PERFMON, "CAP_PERFMON" },
 	};
-	const uint64_t have = effective_capabilities();
+	const uint64_t have = effective_capabilities(proc);
 	char missing[96] = "";
 	size_t i, len = 0;
 
@@ -100,9 +100,9 @@ static void check_privileges(struct doctor_report *r)
 }
 
 /* "none [integrity] confidentiality" */
-static void check_lockdown(struct doctor_report *r)
+static void check_lockdown(struct doctor_report *r, const char *sys)
 {
-	_cleanup_free_ char *text = read_text("/sys/kernel/security/lockdown");
+	_cleanup_free_ char *text = doctor_read(sys, "kernel/security/lockdown");
 
 	if (!text)
 		doctor_add(r, DOCTOR_OK, "lockdown", NULL,
@@ -118,54 +118,66 @@ static void check_lockdown(struct doctor_report *r)
 				   "integrity, which allows tracing" : "none");
 }
 
-static void check_uring(struct doctor_report *r)
+/* Capabilities of a user namespace of its own are none to bpf(2). */
+static void check_namespace(struct doctor_report *r, const char *proc)
+{
+	_cleanup_free_ char *text = doctor_read(proc, "self/uid_map");
+	unsigned long inside, outside, count;
+
+	if (!text || sscanf(text, "%lu %lu %lu", &inside, &outside,
+			    &count) != 3)
+		return;
+	if (inside || outside || count < UINT32_MAX)
+		doctor_add(r, DOCTOR_FAIL, "user-namespace",
+			   "run it in the host's user namespace, as a "
+			   "privileged container does",
+			   "this is a user namespace: its root may not load "
+			   "tracing programs");
+}
+
+static int try_uring(void)
 {
 	struct io_uring ring;
-	int res;
+	int res = io_uring_queue_init(2, &ring, 0);
 
-	res = io_uring_queue_init(2, &ring, 0);
-	if (res == 0) {
+	if (res == 0)
 		io_uring_queue_exit(&ring);
+	return res;
+}
+
+/* The daemon has given its capabilities up when it makes its rings: what root
+ * may do here says nothing where only the privileged may. */
+static void check_uring(struct doctor_report *r, const char *proc)
+{
+	_cleanup_free_ char *text = doctor_read(proc,
+						"sys/kernel/io_uring_disabled");
+	int off = text ? atoi(text) : 0, res = off ? 0 : try_uring();
+
+	if (off)
+		doctor_add(r, DOCTOR_WARN, "io-uring",
+			   "sysctl -w kernel.io_uring_disabled=0",
+			   "kernel.io_uring_disabled is %d: blocks are read one "
+			   "after the other", off);
+	else if (res)
+		doctor_add(r, DOCTOR_WARN, "io-uring",
+			   res == -EPERM ? "allow io_uring to this process "
+					   "(container, seccomp, security "
+					   "module)" :
+					   "use a kernel with CONFIG_IO_URING",
+			   "not to be had (%s): blocks are read one after the "
+			   "other", strerrordesc_np(-res));
+	else
 		doctor_add(r, DOCTOR_OK, "io-uring", NULL, "available");
-		return;
-	}
-	doctor_add(r, DOCTOR_WARN, "io-uring",
-		   res == -EPERM ? "sysctl -w kernel.io_uring_disabled=0" :
-				   "use a kernel with CONFIG_IO_URING",
-		   "not to be had (%s): blocks are read one after the other",
-		   strerrordesc_np(-res));
 }
 
-static void check_memory(struct doctor_report *r)
+void doctor_check_host(struct doctor_report *r, const struct doctor_env *env)
 {
-	_cleanup_free_ char *text = read_text("/proc/meminfo");
-	const char *line = text ? strstr(text, "MemAvailable:") : NULL;
-	enum doctor_level level = DOCTOR_OK;
-	uint64_t bytes;
-	char amount[24];
+	const struct blkdev_roots *roots = doctor_roots(env);
 
-	if (!line) {
-		doctor_add(r, DOCTOR_WARN, "memory", NULL,
-			   "the kernel does not say how much is available");
-		return;
-	}
-	bytes = strtoull(line + strlen("MemAvailable:"), NULL, 10) << 10;
-	if (bytes < MEMORY_LEAST_BYTES)
-		level = DOCTOR_FAIL;
-	else if (bytes < MEMORY_ENOUGH_BYTES)
-		level = DOCTOR_WARN;
-	size_format(bytes, amount);
-	doctor_add(r, level, "memory",
-		   level == DOCTOR_OK ? NULL :
-			   "free some memory, or set tracker-memory lower",
-		   "%s available", amount);
-}
-
-void doctor_check_host(struct doctor_report *r)
-{
 	check_kernel(r);
-	check_privileges(r);
-	check_lockdown(r);
-	check_uring(r);
-	check_memory(r);
+	check_privileges(r, roots->proc);
+	check_namespace(r, roots->proc);
+	check_lockdown(r, roots->sys);
+	check_uring(r, roots->proc);
+	doctor_check_memory(r, env);
 }

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <linux/magic.h>
 
@@ -57,6 +59,40 @@ static int read_pin_owner(void *arg, const char *pin_dir,
 		       (int)sizeof(info.state_dir) - 1, info.state_dir);
 	memcpy(out->node.b, info.node, sizeof(out->node.b));
 	return 0;
+}
+
+/* What the pinned array of volumes says. */
+static int read_tracked(void *arg, const char *pin_dir,
+			struct doctor_tracked out[DOCTOR_TRACKED_MAX])
+{
+	_cleanup_close_ int fd = -1;
+	struct bpf_map_info map = { 0 };
+	__u32 i, len = sizeof(map);
+	struct us_volume v;
+	char path[512];
+	int n = 0;
+
+	(void)arg;
+	if (snprintf(path, sizeof(path), "%s/volumes", pin_dir) >=
+	    (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = bpf_obj_get(path);
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &map, &len) < 0)
+		return -errno;
+	if (map.value_size != sizeof(v) || map.key_size != sizeof(i))
+		return -EPROTO;
+	for (i = 0; i < map.max_entries && n < DOCTOR_TRACKED_MAX; i++) {
+		if (bpf_map_lookup_elem(fd, &i, &v) < 0 || !v.used)
+			continue;
+		out[n].range = (struct blkdev_range){
+			.disk = { (uint32_t)(v.disk_key >> 32),
+				  (uint32_t)v.disk_key },
+			.start_sector = v.start_sector,
+			.n_sectors = v.n_sectors,
+		};
+		memcpy(out[n++].volume.b, v.uuid, sizeof(v.uuid));
+	}
+	return n;
 }
 
 /* The node that a state directory belongs to: its file "node". */
@@ -117,18 +153,44 @@ static void add_orphan(struct pins *p, const char *dir, const char *reason)
 		   "%s still tracks for nobody: %s", dir, reason);
 }
 
+static bool is_pin_dir(const char *name)
+{
+	struct uuid node;
+
+	return !strncmp(name, PIN_PREFIX, strlen(PIN_PREFIX)) &&
+	       !uuid_parse(name + strlen(PIN_PREFIX), &node);
+}
+
+/* Who may remove a pinned link ends the tracking. */
+static void check_mode(struct pins *p, const char *dir)
+{
+	char remedy[256];
+	struct stat st;
+
+	if (stat(dir, &st) < 0 || (!(st.st_mode & 077) &&
+				   (!st.st_uid || st.st_uid == geteuid())))
+		return;
+	if (snprintf(remedy, sizeof(remedy),
+		     "chown root:root %s; chmod 0700 %s", dir, dir) >=
+	    (int)sizeof(remedy))
+		strcpy(remedy, "make that directory root's, with mode 0700");
+	doctor_add(p->report, DOCTOR_WARN, "pins-open", remedy,
+		   "%s has mode %04o and belongs to user %u: others could end "
+		   "the tracking", dir, (unsigned int)st.st_mode & 07777,
+		   (unsigned int)st.st_uid);
+}
+
 static int check_pin_dir(void *arg, const char *name)
 {
 	struct pins *p = arg;
 	struct doctor_pin pin = { 0 };
 	char dir[512], reason[640];
-	struct uuid node;
 	int r;
 
-	if (strncmp(name, PIN_PREFIX, strlen(PIN_PREFIX)) ||
-	    uuid_parse(name + strlen(PIN_PREFIX), &node) < 0)
+	if (!is_pin_dir(name))
 		return 0;
 	(void)snprintf(dir, sizeof(dir), "%s/%s", p->bpffs, name);
+	check_mode(p, dir);
 	r = (p->env->pin_owner ? p->env->pin_owner : read_pin_owner)(
 		p->env->arg, dir, &pin);
 	if (r == -EPERM || r == -EACCES) {
@@ -155,16 +217,13 @@ static int check_pin_dir(void *arg, const char *name)
 	return 0;
 }
 
-static bool has_file_system(const char *type)
+static bool has_file_system(const char *proc, const char *type)
 {
-	_cleanup_free_ char *text = NULL;
-	char *line, *rest, *name;
-	size_t len;
+	_cleanup_free_ char *text = doctor_read(proc, "filesystems");
+	char *line, *rest = text, *name;
 
-	if (io_read_file(io_posix(), AT_FDCWD, "/proc/filesystems", 1 << 16,
-			 &text, &len) < 0)
+	if (!text)
 		return false;
-	rest = text;
 	while ((line = strsep(&rest, "\n"))) {
 		name = strrchr(line, '\t');
 		if (name && !strcmp(name + 1, type))
@@ -174,16 +233,30 @@ static bool has_file_system(const char *type)
 }
 
 /* True when it is mounted. */
-static bool check_bpffs(struct doctor_report *r, const char *bpffs)
+static bool check_bpffs(struct doctor_report *r, const struct doctor_env *env,
+			const char *bpffs)
 {
+	const char *proc = doctor_roots(env)->proc;
 	struct statfs fs;
+	int res = statfs(bpffs, &fs) ? -errno : 0;
 
-	if (statfs(bpffs, &fs) == 0 &&
-	    (unsigned long)fs.f_type == BPF_FS_MAGIC) {
-		doctor_add(r, DOCTOR_OK, "bpffs", NULL, "mounted on %s", bpffs);
+	if (!res && (unsigned long)fs.f_type == BPF_FS_MAGIC) {
+		if (fs.f_flags & ST_RDONLY)
+			doctor_add(r, DOCTOR_FAIL, "bpffs",
+				   "mount -o remount,rw " BPFFS,
+				   "%s is mounted read-only: nothing can be "
+				   "pinned", bpffs);
+		else
+			doctor_add(r, DOCTOR_OK, "bpffs", NULL,
+				   "mounted on %s", bpffs);
 		return true;
 	}
-	if (has_file_system("bpf"))
+	if (has_file_system(proc, "bpf") && res)
+		doctor_add(r, DOCTOR_FAIL, "bpffs",
+			   "mount sysfs on /sys, and let this process see it",
+			   "%s, where it is to be mounted: %s", bpffs,
+			   strerrordesc_np(-res));
+	else if (has_file_system(proc, "bpf"))
 		doctor_add(r, DOCTOR_OK, "bpffs", NULL,
 			   "not mounted yet; the daemon mounts it on %s",
 			   bpffs);
@@ -203,7 +276,7 @@ void doctor_check_pins(struct doctor_report *r, const struct doctor_env *env)
 
 	p.bpffs = env->bpffs ? env->bpffs : BPFFS;
 	/* A test's own directory need not be one. */
-	if (!check_bpffs(r, p.bpffs) && !env->bpffs)
+	if (!check_bpffs(r, env, p.bpffs) && !env->bpffs)
 		return;
 	res = io->ops->listdir(io, AT_FDCWD, p.bpffs, check_pin_dir, &p);
 	if (res < 0) {
@@ -220,4 +293,40 @@ void doctor_check_pins(struct doctor_report *r, const struct doctor_env *env)
 		doctor_add(r, DOCTOR_OK, "pins", NULL,
 			   "%u daemon%s pinned here, none orphaned",
 			   p.n_owned, p.n_owned == 1 ? "" : "s");
+}
+
+struct each {
+	const struct doctor_env *env;
+	int (*cb)(void *arg, const char *pin_dir,
+		  const struct doctor_tracked *t);
+	void *arg;
+};
+
+static int each_of(void *arg, const char *name)
+{
+	struct doctor_tracked all[DOCTOR_TRACKED_MAX];
+	const struct each *e = arg;
+	const struct doctor_env *env = e->env;
+	char dir[512];
+	int i, n, r = 0;
+
+	if (!is_pin_dir(name))
+		return 0;
+	(void)snprintf(dir, sizeof(dir), "%s/%s",
+		       env->bpffs ? env->bpffs : BPFFS, name);
+	n = (env->tracked ? env->tracked : read_tracked)(env->arg, dir, all);
+	for (i = 0; i < n && !r; i++)
+		r = e->cb(e->arg, dir, &all[i]);
+	return r;
+}
+
+int doctor_each_tracked(const struct doctor_env *env,
+			int (*cb)(void *arg, const char *pin_dir,
+				  const struct doctor_tracked *t), void *arg)
+{
+	struct each e = { env, cb, arg };
+	struct io *io = io_posix();
+
+	return io->ops->listdir(io, AT_FDCWD, env->bpffs ? env->bpffs : BPFFS,
+				each_of, &e);
 }
