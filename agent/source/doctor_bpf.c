@@ -114,6 +114,8 @@ static void check_btf(struct doctor_report *r)
 		   btf__type_cnt(btf), VMLINUX_BTF);
 	check_tracepoint(r, btf, "block_rq_issue", 1);
 	check_tracepoint(r, btf, "block_rq_complete", 3);
+	check_tracepoint(r, btf, "block_bio_queue", 1);
+	check_tracepoint(r, btf, "block_bio_complete", 2);
 	check_helper(r, btf, "BPF_FUNC_loop", "5.17");
 }
 

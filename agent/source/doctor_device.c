@@ -48,7 +48,9 @@ static void check_admission(struct doctor_report *r, const struct blkdev *dev)
 		doctor_add_err(r, DOCTOR_FAIL, err.code, &err);
 	else
 		doctor_add(r, DOCTOR_OK, "admission", NULL,
-			   "its writes are requests, which this build follows");
+			   dev->request_based ?
+				   "its writes are followed as requests" :
+				   "its writes are followed as bios");
 }
 
 static void check_granularity(struct doctor_report *r,

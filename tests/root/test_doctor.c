@@ -53,6 +53,8 @@ TEST(a_loop_device_can_be_tracked)
 	EXPECT_INT(get("bpf-load")->level, DOCTOR_OK);
 	EXPECT_INT(get("block_rq_issue")->level, DOCTOR_OK);
 	EXPECT_INT(get("block_rq_complete")->level, DOCTOR_OK);
+	EXPECT_INT(get("block_bio_queue")->level, DOCTOR_OK);
+	EXPECT_INT(get("block_bio_complete")->level, DOCTOR_OK);
 	EXPECT_INT(get("admission")->level, DOCTOR_OK);
 	EXPECT_INT(get("read")->level, DOCTOR_OK);
 	EXPECT_STR_HAS(get("granularity")->text, "4 KiB");
