@@ -48,7 +48,11 @@ proven()
 	local text
 
 	text=$(volume_field vol proven_since)
-	[ "$text" = null ] && echo 0 || date -d "$text" +%s%3N
+	if [ "$text" = null ]; then
+		echo 0
+	else
+		date -d "$text" +%s%3N
+	fi
 }
 
 proven_after()
@@ -163,18 +167,22 @@ no_alarm()
 	restored_equals vol "$DEV"
 }
 
-@test "beside writers that sync each write, on disk and file system, there is no false alarm" {
+busy_filesystem()
+{
 	rig_loop vol 64MiB
-	DEV=${LOOP[vol]}
-	mkfs.ext4 -q "$DEV"
-	rig_mount "$DEV" "$RIG/mnt"
+	mkfs.ext4 -q "${LOOP[vol]}"
+	rig_mount "${LOOP[vol]}" "$RIG/mnt"
 	rig_replica >/dev/null
-	rig_volume vol "$DEV" "interval = 50ms" "audit = 1s"
+	rig_volume vol "${LOOP[vol]}" "interval = 50ms" "audit = 1s"
 	rig_source
 	wait_for 30 volume_is vol protected
+}
+
+@test "beside writers that sync each write, on disk and file system, there is no false alarm" {
 	flow_seed
+	busy_filesystem
 	rig_spawn facts "$TOOLS/fsfacts" run "$RIG/mnt" "$RIG/facts" "$SEED"
-	laps_from_now $LAPS
+	laps_from_now "$LAPS"
 	rig_kill facts
 	laps_from_now 1
 	no_alarm
