@@ -27,6 +27,7 @@
 #define US_TRACKER_LAYOUT 2
 
 #define US_MAX_VOLUMES 256
+#define US_MAX_GROUPS (2 * US_MAX_VOLUMES)
 #define US_MAX_DISKS 256
 #define US_VOLUMES_PER_DISK 16
 #define US_PAGE_WORDS 512
@@ -78,12 +79,15 @@ struct us_volume {
 	__u32 inexact;			/* a bio's range says nothing at its end */
 };
 
-/* groups: flips is counted up by the daemon; bit 0 names the active
+/* groups: a volume without one has that of its own number; those of several
+ * volumes come after them and have a name. flips is counted up by the daemon;
+ * bit 0 names the active
  * generation. The whole count is compared on the re-read: with the bit alone,
  * two flips between the reads would go unseen. */
 struct us_group {
 	__u64 flips;
-	__u64 reserved[7];
+	__u8 uuid[16];			/* zero: of one volume, or free */
+	__u64 reserved[5];
 };
 
 /* counters: rare events, atomically added to by the programs. */

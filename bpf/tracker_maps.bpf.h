@@ -29,7 +29,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, US_MAX_VOLUMES);
+	__uint(max_entries, US_MAX_GROUPS);
 	__type(key, __u32);
 	__type(value, struct us_group);
 } groups SEC(".maps");

@@ -36,6 +36,33 @@ int host_free_entry(const struct tracker_host *h)
 	return -ENOSPC;
 }
 
+static bool group_has_volumes(const struct tracker_host *h, uint32_t group)
+{
+	int i;
+
+	for (i = 0; i < US_MAX_VOLUMES; i++)
+		if (h->volumes[i].used && h->volumes[i].group == group)
+			return true;
+	return false;
+}
+
+int host_find_group(struct tracker_host *h, const struct uuid *group)
+{
+	uint32_t i;
+
+	for (i = US_MAX_VOLUMES; i < US_MAX_GROUPS; i++)
+		if (!memcmp(h->groups[i].uuid, group->b, 16))
+			return (int)i;
+	for (i = US_MAX_VOLUMES; i < US_MAX_GROUPS; i++) {
+		if (group_has_volumes(h, i))
+			continue;
+		/* Its count of flips may begin anywhere. */
+		memcpy(h->groups[i].uuid, group->b, 16);
+		return (int)i;
+	}
+	return -ENOSPC;
+}
+
 static int disk_remove(struct tracker_host *h, uint64_t key, uint32_t index)
 {
 	struct us_disk d;

@@ -222,11 +222,10 @@ static int name_second(struct volume_tracker *vt, struct us_volume *want,
 	if (r < 0)
 		return r;
 	vt->index = (uint32_t)r;
-	want->group = vt->index;
+	tracked_choose_group(vt, want);
 	want->used = VOLUME_WIDENED;
 	memset(&h->counters[vt->index], 0, sizeof(h->counters[0]));
 	memset(&h->seen[vt->index], 0, sizeof(h->seen[0]));
-	h->groups[vt->index].flips = 0;
 	r = host_words_maps((uint32_t)(vt->pages_bytes / US_PAGE_BYTES),
 			    (uint32_t)(vt->pending_bytes / US_PAGE_BYTES),
 			    pages_fd, pending_fd, err);

@@ -120,7 +120,7 @@ static int map_tables(struct tracker_host *h, struct err *err)
 {
 	h->volumes_bytes =
 		host_page_align(sizeof(*h->volumes) * US_MAX_VOLUMES);
-	h->groups_bytes = host_page_align(sizeof(*h->groups) * US_MAX_VOLUMES);
+	h->groups_bytes = host_page_align(sizeof(*h->groups) * US_MAX_GROUPS);
 	h->counters_bytes =
 		host_page_align(sizeof(*h->counters) * US_MAX_VOLUMES);
 	h->seen_bytes = host_page_align(sizeof(*h->seen) * US_MAX_VOLUMES);

@@ -51,6 +51,20 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 		     const struct blkdev *dev, uint32_t block_shift,
 		     struct tracker **out, struct err *err);
 
+/*
+ * The same for a member of a group: one flip is that of all its members, and
+ * nobody flips before each has collected what the last flip retired. A volume
+ * that was tracked alone, or in another group, starts anew.
+ */
+struct tracker_want {
+	const struct uuid *volume;
+	const struct blkdev *dev;
+	uint32_t block_shift;
+	const struct uuid *group;	/* NULL: none */
+};
+int tracker_host_enter(struct tracker_host *h, const struct tracker_want *w,
+		       struct tracker **out, struct err *err);
+
 /* Ends the tracking of every volume that is not among keep[n]. */
 void tracker_host_retain(struct tracker_host *h, const struct uuid *keep,
 			 int n);

@@ -38,7 +38,7 @@ struct tracker_host {
 	struct host_fds fds;		/* the skeleton's, or our own */
 	bool owns_fds;
 	struct us_volume *volumes;	/* shared memory, US_MAX_VOLUMES each */
-	struct us_group *groups;
+	struct us_group *groups;	/* US_MAX_GROUPS */
 	struct us_counters *counters;
 	struct us_seen *seen;
 	size_t volumes_bytes, groups_bytes, counters_bytes, seen_bytes;
@@ -68,6 +68,10 @@ void host_forget_entry(struct tracker_host *h, uint32_t index);
 /* Those of a volume that a process left while it grew. */
 void host_forget_widened(struct tracker_host *h, const struct uuid *volume);
 /* No more tracked, pins gone; nothing when it is not in use. */
+/* us_volume.group, wanted: that of its own number. */
+#define GROUP_OWN UINT32_MAX
+/* The number of a group of several volumes, which may be new. -ENOSPC. */
+int host_find_group(struct tracker_host *h, const struct uuid *group);
 void host_drop_entry(struct tracker_host *h, uint32_t index);
 
 /* tracker_hooks.c. Masks have a bit for each enum us_hook. */

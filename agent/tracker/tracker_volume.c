@@ -102,6 +102,13 @@ static void describe(struct us_volume *v, const struct uuid *volume,
 	v->inexact = v->by_bio && !dev->exact_ends;
 }
 
+/* Of an entry that is there, and of one that is wanted. */
+static bool same_group(const struct us_volume *a, const struct us_volume *b)
+{
+	return b->group == GROUP_OWN ? a->group < US_MAX_VOLUMES
+				     : a->group == b->group;
+}
+
 static bool same_shape(const struct us_volume *a, const struct us_volume *b)
 {
 	return a->disk_key == b->disk_key && a->diskseq == b->diskseq &&
@@ -109,7 +116,8 @@ static bool same_shape(const struct us_volume *a, const struct us_volume *b)
 	       a->n_sectors == b->n_sectors &&
 	       a->block_shift == b->block_shift &&
 	       a->n_queues == b->n_queues && a->n_tags == b->n_tags &&
-	       a->by_bio == b->by_bio && a->inexact == b->inexact;
+	       a->by_bio == b->by_bio && a->inexact == b->inexact &&
+	       same_group(a, b);
 }
 
 /* ---- entries and their words ---- */
@@ -219,6 +227,14 @@ int tracked_map(struct volume_tracker *vt, const struct us_volume *v,
 	return 0;
 }
 
+void tracked_choose_group(struct volume_tracker *vt, struct us_volume *want)
+{
+	if (want->group != GROUP_OWN)
+		return;
+	want->group = vt->index;
+	vt->h->groups[vt->index].flips = 0;
+}
+
 static int enter_new(struct volume_tracker *vt, struct us_volume *want,
 		     struct err *err)
 {
@@ -231,10 +247,9 @@ static int enter_new(struct volume_tracker *vt, struct us_volume *want,
 	if (r < 0)
 		return r;
 	vt->index = (uint32_t)r;
-	want->group = vt->index;	/* a group of one */
+	tracked_choose_group(vt, want);
 	memset(&h->counters[vt->index], 0, sizeof(h->counters[0]));
 	memset(&h->seen[vt->index], 0, sizeof(h->seen[0]));
-	h->groups[vt->index].flips = 0;
 	r = create_maps(vt, &pages_fd, &pending_fd, err);
 	if (!r)
 		r = tracked_map(vt, want, pages_fd, pending_fd);
@@ -517,11 +532,18 @@ void tracker_host_retain(struct tracker_host *h, const struct uuid *keep,
 
 /* Finds the volume's entry, or makes one. */
 static int enter(struct volume_tracker *vt, struct us_volume *want,
-		 struct err *err)
+		 const struct uuid *group, struct err *err)
 {
 	LOCK_SCOPE(&vt->h->lock);
 	int found, r;
 
+	want->group = GROUP_OWN;
+	if (group) {
+		r = host_find_group(vt->h, group);
+		if (r < 0)
+			return r;
+		want->group = (uint32_t)r;
+	}
 	host_forget_widened(vt->h, &vt->volume);
 	found = host_find_entry(vt->h, &vt->volume);
 	if (found >= 0 && same_shape(&vt->h->volumes[found], want) &&
@@ -532,6 +554,7 @@ static int enter(struct volume_tracker *vt, struct us_volume *want,
 			return 0;
 	}
 	if (found >= 0 && grow_is_possible(&vt->h->volumes[found], want) &&
+	    same_group(&vt->h->volumes[found], want) &&
 	    host_disk_names(vt->h, (uint32_t)found)) {
 		r = tracked_enter_grown(vt, (uint32_t)found, want, err);
 		vt->t.adopted = !r;
@@ -545,20 +568,20 @@ static int enter(struct volume_tracker *vt, struct us_volume *want,
 	return enter_new(vt, want, err);
 }
 
-int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
-		     const struct blkdev *dev, uint32_t block_shift,
-		     struct tracker **out, struct err *err)
+int tracker_host_enter(struct tracker_host *h, const struct tracker_want *w,
+		       struct tracker **out, struct err *err)
 {
+	const struct blkdev *dev = w->dev;
 	struct volume_tracker *vt = calloc(1, sizeof(*vt));
 	struct us_volume want;
 	int r;
 
 	if (!vt)
 		return err_sys(err, -ENOMEM, "no-memory", dev->path, "track");
-	describe(&want, volume, dev, block_shift);
+	describe(&want, w->volume, dev, w->block_shift);
 	vt->h = h;
 	vt->by_bio = want.by_bio;
-	vt->volume = *volume;
+	vt->volume = *w->volume;
 	vt->pages_bytes = tracked_lay_out(&want) * sizeof(uint64_t);
 	vt->pending_bytes = host_page_align(
 		words_leaf_count(want.n_blocks) * sizeof(uint64_t));
@@ -567,10 +590,10 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 	host_tell_commands(h);
 	vt->t.ops = &volume_tracker_ops;
 	vt->t.n_blocks = want.n_blocks;
-	vt->t.block_shift = block_shift;
+	vt->t.block_shift = w->block_shift;
 	r = want.by_bio ? host_want_bios(h, err) : 0;
 	if (!r)
-		r = enter(vt, &want, err);
+		r = enter(vt, &want, w->group, err);
 	if (r)
 		err_sys(err, r, "tracker", dev->path, "set up tracking");
 	else
@@ -583,4 +606,14 @@ int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
 	}
 	*out = &vt->t;
 	return 0;
+}
+
+int tracker_host_add(struct tracker_host *h, const struct uuid *volume,
+		     const struct blkdev *dev, uint32_t block_shift,
+		     struct tracker **out, struct err *err)
+{
+	const struct tracker_want w = { .volume = volume, .dev = dev,
+					.block_shift = block_shift };
+
+	return tracker_host_enter(h, &w, out, err);
 }

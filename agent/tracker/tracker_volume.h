@@ -25,6 +25,8 @@ uint64_t tracked_lay_out(struct us_volume *v);
 /* The names of its pins. */
 void tracked_pin_names(const struct uuid *volume, char pages[64],
 		      char pending[64]);
+/* Of a new entry whose number is known: its group. */
+void tracked_choose_group(struct volume_tracker *vt, struct us_volume *want);
 /* Maps its words; sizes of vt are known. */
 int tracked_map(struct volume_tracker *vt, const struct us_volume *v,
 	       int pages_fd, int pending_fd);

@@ -603,3 +603,75 @@ TEST(granularity_grows_until_the_bitmaps_fit)
 	EXPECT_INT(tracker_block_shift(64ULL << 40, 128 * MIB), 20);
 	EXPECT_INT(tracker_block_shift(1ULL << 60, MIB), 0);
 }
+
+/* Exactly this block, in the generation that the last flip retired. */
+static void expect_collected(struct tracker *t, uint64_t block)
+{
+	struct bitmap fresh, carried;
+	struct err err = ERR_INIT;
+
+	ASSERT_OK(bitmap_init(&fresh, t->n_blocks));
+	ASSERT_OK(bitmap_init(&carried, t->n_blocks));
+	ASSERT_OK(t->ops->collect(t, &fresh, &carried, &err));
+	EXPECT_U64(fresh.n_set, 1);
+	EXPECT_TRUE(bitmap_test(&fresh, block));
+	bitmap_free(&fresh);
+	bitmap_free(&carried);
+}
+
+static struct tracker *enter(struct rig *g, const struct uuid *group)
+{
+	const struct tracker_want w = { .volume = &g->volume, .dev = &g->dev,
+					.block_shift = 12, .group = group };
+	struct err err = ERR_INIT;
+	struct tracker *t = NULL;
+
+	ASSERT_MSG(!tracker_host_enter(g->host, &w, &t, &err), "%s",
+		   err.message);
+	return t;
+}
+
+TEST(volumes_of_a_group_are_flipped_by_one_store)
+{
+	struct err err = ERR_INIT;
+	struct uuid group;
+	struct rig a, b;
+
+	rig_open(&a, 64 * MIB, 12);
+	a.t->ops->close(a.t, false);
+	memset(&b, 0, sizeof(b));
+	b.host = a.host;
+	ASSERT_OK(uuid_new(rnd_system(), &group));
+	ASSERT_OK(uuid_new(rnd_system(), &b.volume));
+	ASSERT_OK(loopdev_open(&b.loop, 32 * MIB));
+	ASSERT_OK(blkdev_open(b.loop.path, &b.dev, &err));
+	b.fd = open(b.loop.path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	ASSERT_GE(b.fd, 0);
+	a.t = enter(&a, &group);
+	b.t = enter(&b, &group);
+	/* It was tracked alone: nobody knows in which generation. */
+	EXPECT_FALSE(a.t->adopted);
+	write_at(&a, 3 * 4096, 4096);
+	write_at(&b, 5 * 4096, 4096);
+	EXPECT_TRUE(a.t->ops->is_redirtied(a.t, 3));
+	EXPECT_TRUE(b.t->ops->is_redirtied(b.t, 5));
+	ASSERT_OK(a.t->ops->flip(a.t, &err));
+	EXPECT_FALSE(a.t->ops->is_redirtied(a.t, 3));
+	EXPECT_FALSE(b.t->ops->is_redirtied(b.t, 5));
+	write_at(&b, 6 * 4096, 4096);
+	EXPECT_TRUE(b.t->ops->is_redirtied(b.t, 6));
+	expect_collected(a.t, 3);
+	expect_collected(b.t, 5);
+	/* The same group again is the same; alone again is not. */
+	b.t->ops->close(b.t, false);
+	b.t = enter(&b, &group);
+	EXPECT_TRUE(b.t->adopted);
+	b.t->ops->close(b.t, false);
+	b.t = enter(&b, NULL);
+	EXPECT_FALSE(b.t->adopted);
+	b.t->ops->close(b.t, true);
+	close(b.fd);
+	blkdev_close(&b.dev);
+	loopdev_close(&b.loop);
+	rig_close(&a);
+}
