@@ -252,7 +252,11 @@ define build_for_check
 	+$(Q)$(MAKE) $(PARALLEL) SAN=address,undefined unit-tests fuzz-targets
 endef
 
+# Without the emulator, or a network to fetch it by, guests are skipped.
+deps_for_guests = +$(Q)$(MAKE) deps-vm || echo 'no guests: see above'
+
 check: deps
+	$(deps_for_guests)
 	$(build_for_check)
 	$(Q)BUILD=$(BUILD) tests/run
 
@@ -262,7 +266,7 @@ check-long: deps deps-vm
 	$(Q)BUILD=$(BUILD) tests/run --long
 
 # Tests in guests with other kernels: make vm KERNEL=6.1 TEST=root/test_tracker
-.PHONY: vm check-vm
+.PHONY: vm check-vm devices-table
 KERNEL ?= 6.1
 TEST ?= root/
 vm: deps
@@ -273,6 +277,10 @@ vm: deps
 check-vm: deps deps-vm
 	+$(Q)$(MAKE) $(PARALLEL) all tests
 	$(Q)BUILD=$(BUILD) tests/run --long vm/
+
+# docs/devices.md, from what check-long or check-vm has found.
+devices-table:
+	$(Q)BUILD=$(BUILD) tests/vm/table
 
 # Of this build's flavour: make SAN=thread check-unit
 check-unit: $(UNIT_TESTS)
@@ -410,6 +418,7 @@ help:
 	@echo 'check-long     as check, and the tests that take long'
 	@echo 'vm             tests/run TEST= in a guest with KERNEL= (vmtest/kernels)'
 	@echo 'check-vm       tests in guests with each kernel'
+	@echo 'devices-table  write into docs/devices.md what check-vm found'
 	@echo 'check-unit     unit tests of this build'
 	@echo 'check-layers   who includes whom'
 	@echo 'coverage       lines and branches of store and wire that tests reach'

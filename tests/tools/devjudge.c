@@ -32,31 +32,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <linux/blkpg.h>
-
-#include "base/clock.h"
-#include "causal.h"
+#include "chainseries.h"
 #include "cutrig.h"
 #include "devload.h"
 #include "passthru.h"
 #include "private_bpffs.h"
+#include "testpart.h"
 
 #define MIB (1ULL << 20)
-#define SMALL_SLOT_BYTES (8U << 10)
-/* Several requests on anything that splits, and no multiple of a chunk. */
-#define LARGE_SLOT_BYTES ((1U << 20) + (20U << 10))
 #define MAX_OP_BYTES (4U << 20)
-/* Of a cut of a device at rest, and of one beside writers. */
+/* Of a cut of a device at rest. */
 #define ROUNDS 20U
-#define ROUNDS_BUSY 6U
-#define PAUSE_US_MAX 400000U
-#define WRITES_PER_POINT 3
 
 struct job {
 	const char *device, *kind, *extra, *passthrough;
@@ -125,198 +114,16 @@ static void judge_losses(struct cutrig *g, struct result *res)
 
 /* ---- the causal chains ---- */
 
-static struct causal_layout layout_of(uint32_t slot_bytes)
-{
-	const bool small = slot_bytes == SMALL_SLOT_BYTES;
-	struct causal_layout l = {
-		.chains = small ? 2 : 1,
-		.slots = small ? 4 : 3,
-		.slot_bytes = slot_bytes,
-		/* An odd number of blocks: slots lie anywhere in a chunk. */
-		.stride_bytes = small ? MIB + 4096 : slot_bytes + 12288ULL,
-		.pause_us = small ? 0 : 4000,
-	};
-
-	return l;
-}
-
-/* Chains begin on zeros, and so does the image; what else is there nobody
- * looks at, so that it need not be read. */
-static int wipe(const struct cutrig *g, const char *path,
-		const struct causal_layout *l)
-{
-	uint64_t len = l->stride_bytes * l->slots, off;
-	int fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC), r = 0;
-	uint8_t *buf = NULL;
-
-	if (fd < 0)
-		return -errno;
-	if (posix_memalign((void **)&buf, 4096, MIB))
-		abort();
-	memset(buf, 0, MIB);
-	for (off = 0; r == 0 && off < len && off < g->size_bytes; off += MIB) {
-		uint64_t n = g->size_bytes - off < MIB ?
-			g->size_bytes - off : MIB;
-
-		if (pwrite(fd, buf, n, (off_t)off) != (ssize_t)n)
-			r = errno ? -errno : -EIO;
-	}
-	free(buf);
-	(void)close(fd);
-	return r;
-}
-
-/* How fast writers may be, next to cuts, is the machine's affair: the pace is
- * looked for at which some cuts fail and most do not. */
-static uint32_t pace_after(uint32_t pause_us, bool cut_failed)
-{
-	if (cut_failed)
-		return pause_us < PAUSE_US_MAX ? pause_us * 2 + 20 : pause_us;
-	return pause_us * 7 / 8;
-}
-
-struct series {
-	const char *path;
-	struct causal_layout layout;
-	uint32_t points, seconds;
-	bool until_wrong;		/* a control: the first objection ends it */
-	uint64_t objections;
-	uint64_t judged, failed;
-	char wrong[256];
-	uint8_t *older;			/* slots of an earlier point */
-};
-
-/* Does the oracle take the first slot of an older point with the rest of a
- * newer one: a state that never was, once the chain has moved on? */
-static bool takes_stitched(struct cutrig *g, struct series *s)
-{
-	const struct causal_layout *l = &s->layout;
-	uint64_t off = causal_slot_off(l, 0, 0), then = 0, now = 0;
-	uint8_t *newer = malloc(l->slot_bytes);
-	const char *wrong;
-
-	if (!newer)
-		abort();
-	memcpy(&then, s->older, sizeof(then));
-	memcpy(&now, g->sink.image + off, sizeof(now));
-	if (now < then + 2) {
-		printf("# chain 0 stood still, nothing to be stitched\n");
-		free(newer);
-		return false;
-	}
-	memcpy(newer, g->sink.image + off, l->slot_bytes);
-	memcpy(g->sink.image + off, s->older, l->slot_bytes);
-	wrong = causal_judge(l, cutrig_read_image, &g->sink);
-	memcpy(g->sink.image + off, newer, l->slot_bytes);
-	free(newer);
-	return !wrong;
-}
-
-static void judge_point(struct cutrig *g, struct series *s)
-{
-	const char *wrong = causal_judge(&s->layout, cutrig_read_image,
-					 &g->sink);
-
-	s->judged++;
-	if (!wrong)
-		return;
-	if (!s->objections++)
-		(void)snprintf(s->wrong, sizeof(s->wrong), "%s", wrong);
-}
-
-/* A point of what an earlier one has shown would show nothing. */
-static void wait_for_writes(struct causal_writers *w, int64_t writes,
-			    uint64_t end_ns)
-{
-	while (causal_writes(w) < writes &&
-	       clock_mono_ns(clock_real()) < end_ns)
-		(void)usleep(100);
-}
-
-static int make_points(struct cutrig *g, struct series *s,
-		       struct causal_writers *w, struct err *err)
-{
-	uint64_t end_ns = clock_mono_ns(clock_real()) +
-			  s->seconds * NSEC_PER_SEC;
-	uint32_t pause_us = s->layout.pause_us;
-	unsigned int rounds = 0;
-	int64_t at_older = -1, next = 0;
-	int r;
-
-	while (s->judged < s->points && clock_mono_ns(clock_real()) < end_ns) {
-		wait_for_writes(w, next, end_ns);
-		next = causal_writes(w) + WRITES_PER_POINT;
-		r = cutrig_cut(g, ROUNDS_BUSY, &rounds, err);
-		if (r < 0)
-			return r;
-		pause_us = pace_after(pause_us, r == 0);
-		causal_pace(w, pause_us);
-		if (r == 0) {
-			s->failed++;
-			continue;
-		}
-		judge_point(g, s);
-		if (s->until_wrong && s->objections)
-			return 0;
-		if (at_older < 0 && s->older) {
-			memcpy(s->older, g->sink.image +
-			       causal_slot_off(&s->layout, 0, 0),
-			       s->layout.slot_bytes);
-			at_older = causal_writes(w);
-		}
-	}
-	/* So that the older one is of another time. */
-	if (at_older >= 0)
-		wait_for_writes(w, at_older + 6 * (int64_t)(s->layout.slots *
-							    s->layout.chains),
-				end_ns);
-	return 0;
-}
-
-/* A series of points beside writers; r < 0 with err, or 0. */
-static int run_series(struct cutrig *g, struct series *s, struct result *res)
-{
-	struct causal_writers *w;
-	struct err err = ERR_INIT;
-	int64_t writes;
-	int r = wipe(g, s->path, &s->layout);
-
-	if (r < 0) {
-		object(res, "%s cannot be zeroed: %s", s->path, strerror(-r));
-		return r;
-	}
-	s->layout.size_bytes = g->size_bytes;
-	w = causal_start(s->path, &s->layout);
-	if (!w) {
-		object(res, "no writers on %s", s->path);
-		return -EIO;
-	}
-	r = make_points(g, s, w, &err);
-	writes = causal_stop(w, &s->layout);
-	(void)object_err(res, r, &err);
-	if (writes < 0)
-		object(res, "a writer failed: %s", strerror((int)-writes));
-	else
-		res->writes += (uint64_t)writes;
-	printf("# %s slots of %u: %" PRIu64 " points, %" PRIu64
-	       " cuts failed, %" PRId64 " writes, %" PRIu64 " objections %s\n",
-	       s->path, s->layout.slot_bytes, s->judged, s->failed, writes,
-	       s->objections, s->wrong);
-	return r;
-}
-
-static void judge_series(struct cutrig *g, struct series *s,
+static void judge_series(struct cutrig *g, struct chainseries *s,
 			 struct result *res)
 {
 	unsigned int rounds = 0;
 	struct err err = ERR_INIT;
 
-	s->older = malloc(s->layout.slot_bytes);
-	if (!s->older)
-		abort();
-	if (run_series(g, s, res) == 0) {
+	if (!object_err(res, chainseries_run(g, s, &err), &err)) {
 		res->points += s->judged;
 		res->failed_cuts += s->failed;
+		res->writes += s->writes;
 		if (s->objections)
 			object(res, "%" PRIu64 " points: %s", s->objections,
 			       s->wrong);
@@ -326,10 +133,10 @@ static void judge_series(struct cutrig *g, struct series *s,
 		else if (cutrig_cut(g, ROUNDS, &rounds, &err) != 1)
 			object(res, "no cut of a device at rest: %s",
 			       err.message);
-		else if (takes_stitched(g, s))
+		else if (chainseries_takes_stitched(g, s))
 			object(res, "the oracle takes a stitched image");
 	}
-	free(s->older);
+	chainseries_free(s);
 }
 
 /* points of them with slots of so many bytes. */
@@ -337,9 +144,9 @@ static void judge_chains(const struct job *j, struct cutrig *g,
 			 uint32_t slot_bytes, uint32_t points,
 			 struct result *res)
 {
-	struct series s = {
+	struct chainseries s = {
 		.path = g->dev.path,
-		.layout = layout_of(slot_bytes),
+		.layout = chainseries_layout(slot_bytes),
 		.points = points,
 		.seconds = j->seconds,
 	};
@@ -364,7 +171,7 @@ static void judge_hard(const struct job *j, uint32_t points,
 
 	if (object_err(res, cutrig_open(&g, j->device, &hard, &err), &err))
 		return;
-	judge_chains(j, &g, SMALL_SLOT_BYTES, points, res);
+	judge_chains(j, &g, CHAINSERIES_SMALL_BYTES, points, res);
 	judge_losses(&g, res);
 	cutrig_close(&g);
 }
@@ -377,9 +184,9 @@ static void judge_control(const struct job *j, struct result *res)
 		.read_delay_ns = 300000,
 		.landing_one_in = 4,
 	};
-	struct series s = {
+	struct chainseries s = {
 		.path = j->device,
-		.layout = layout_of(SMALL_SLOT_BYTES),
+		.layout = chainseries_layout(CHAINSERIES_SMALL_BYTES),
 		.points = 1000000,
 		.seconds = j->seconds,
 		.until_wrong = true,
@@ -390,7 +197,9 @@ static void judge_control(const struct job *j, struct result *res)
 
 	if (object_err(res, r, &err))
 		return;
-	r = run_series(&g, &s, res);
+	r = chainseries_run(&g, &s, &err);
+	(void)object_err(res, r, &err);
+	chainseries_free(&s);
 	cutrig_close(&g);
 	res->control = s.objections ? "ok" : "failed";
 	if (r == 0 && !s.objections)
@@ -585,59 +394,6 @@ static void judge_discard(const struct job *j, struct cutrig *g,
 
 /* ---- a partition ---- */
 
-static int partition_op(const char *disk, int op, uint64_t start,
-			uint64_t size)
-{
-	struct blkpg_partition part = {
-		.start = (long long)start,
-		.length = (long long)size,
-		.pno = 1,
-	};
-	struct blkpg_ioctl_arg arg = {
-		.op = op, .datalen = sizeof(part), .data = &part,
-	};
-	int fd = open(disk, O_RDONLY | O_CLOEXEC), tries, r = -EBUSY;
-
-	if (fd < 0)
-		return -errno;
-	/* Something that looks at a new one holds it for a moment. */
-	for (tries = 0; r == -EBUSY && tries < 500; tries++) {
-		r = ioctl(fd, BLKPG, &arg) < 0 ? -errno : 0;
-		if (r == -EBUSY)
-			(void)usleep(10000);
-	}
-	(void)close(fd);
-	return r;
-}
-
-/* The node of the partition that starts there; made when nobody else does. */
-static int partition_node(const char *disk, char path[80])
-{
-	const char *name = strrchr(disk, '/') + 1;
-	size_t len = strlen(name);
-	unsigned int major, minor;
-	char sys[256];
-	struct stat st;
-	FILE *f;
-	int n;
-
-	(void)snprintf(path, 80, "/dev/%s%s1", name,
-		       len && name[len - 1] >= '0' && name[len - 1] <= '9' ?
-		       "p" : "");
-	(void)snprintf(sys, sizeof(sys), "/sys/class/block/%s/dev", path + 5);
-	f = fopen(sys, "re");
-	if (!f)
-		return -errno;
-	n = fscanf(f, "%u:%u", &major, &minor);
-	(void)fclose(f);
-	if (n != 2)
-		return -EIO;
-	if (stat(path, &st) == 0 && st.st_rdev == makedev(major, minor))
-		return 0;
-	(void)unlink(path);
-	return mknod(path, S_IFBLK | 0600, makedev(major, minor)) ? -errno : 0;
-}
-
 static void judge_partition_at(const struct job *j, const char *path,
 			       struct result *res)
 {
@@ -681,7 +437,7 @@ static void judge_partition_at(const struct job *j, const char *path,
 			object(res, "writes to the disk: %s", strerror(-r));
 		(void)cut_and_compare(&g, "the partition's workload", res);
 	}
-	judge_chains(j, &g, SMALL_SLOT_BYTES,
+	judge_chains(j, &g, CHAINSERIES_SMALL_BYTES,
 		     j->points < 60 ? 6 : j->points / 10, res);
 	judge_losses(&g, res);
 	cutrig_close(&g);
@@ -694,7 +450,7 @@ static void judge_partition(const struct job *j, uint64_t size_bytes,
 {
 	uint64_t start = 3 * MIB, size = size_bytes / 2 / MIB * MIB - 4096;
 	char path[80];
-	int r = partition_op(j->device, BLKPG_ADD_PARTITION, start, size);
+	int r = testpart_add(j->device, start, size);
 
 	if (r < 0) {
 		printf("# no partition: %s\n", strerror(-r));
@@ -702,12 +458,12 @@ static void judge_partition(const struct job *j, uint64_t size_bytes,
 		return;
 	}
 	res->partition = "failed";
-	r = partition_node(j->device, path);
+	r = testpart_node(j->device, path);
 	if (r < 0)
 		object(res, "no node of a partition: %s", strerror(-r));
 	else
 		judge_partition_at(j, path, res);
-	r = partition_op(j->device, BLKPG_DEL_PARTITION, start, size);
+	r = testpart_remove(j->device);
 	if (r < 0)
 		object(res, "the partition stays: %s", strerror(-r));
 }
@@ -772,8 +528,8 @@ static void judge_plain(const struct job *j, struct cutrig *g,
 {
 	judge_compare(j, g, res);
 	judge_discard(j, g, res);
-	judge_chains(j, g, SMALL_SLOT_BYTES, j->points * 2 / 5, res);
-	judge_chains(j, g, LARGE_SLOT_BYTES,
+	judge_chains(j, g, CHAINSERIES_SMALL_BYTES, j->points * 2 / 5, res);
+	judge_chains(j, g, CHAINSERIES_LARGE_BYTES,
 		     j->points - j->points * 2 / 5 * 2, res);
 	judge_losses(g, res);
 	if (j->passthrough)
