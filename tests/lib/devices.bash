@@ -21,8 +21,8 @@ DEVICE_REQUESTS="loop virtio-blk scsi_debug scsi_debug-ws16 scsi_debug-ws10
 	scsi_debug-4k null_blk-softirq null_blk-timer nbd nvme nvme-fabrics
 	dm-multipath"
 DEVICE_BIOS="lvm-linear dm-linear dm-striped dm-thin dm-crypt dm-snapshot
-	dm-snapshot-origin md-raid0 md-raid1 md-raid5 zram brd null_blk-bio"
-DEVICE_REFUSED="null_blk-zoned pmem-dax nvme-multipath"
+	dm-snapshot-origin md-raid0 md-raid1 md-raid5 md-linear zram brd"
+DEVICE_REFUSED="null_blk-bio null_blk-zoned pmem-dax nvme-multipath"
 # shellcheck disable=SC2034 # for who sources this
 DEVICE_KINDS="$DEVICE_REQUESTS $DEVICE_BIOS $DEVICE_REFUSED"
 
@@ -32,12 +32,9 @@ device_expect()
 	null_blk-zoned) echo zoned ;;
 	pmem-dax) echo dax ;;
 	nvme-multipath) echo multipath-head ;;
-	*)
-		case " ${DEVICE_BIOS//[[:space:]]/ } " in
-		*" $1 "*) echo bio-based ;;
-		*) echo tracked ;;
-		esac
-		;;
+	# Whether it ends its bios itself is not known of it.
+	null_blk-bio) echo bio-based ;;
+	*) echo tracked ;;
 	esac
 }
 
@@ -211,7 +208,9 @@ make_null_blk-timer()
 
 make_null_blk-bio()
 {
-	null queue_mode=0 discard=1
+	null queue_mode=0 discard=1 || return
+	[ ! -d "/sys/block/${DEVICE##*/}/mq" ] ||
+		absent "null_blk takes requests only"
 }
 
 make_null_blk-zoned()
@@ -495,7 +494,7 @@ md()
 {
 	local disks=() i
 
-	module "raid${1/5/456}" || return
+	[ "$1" = linear ] || module "raid${1/5/456}" || return
 	for ((i = 0; i < $2; i++)); do
 		under "md$i" $((DEVICE_MIB / 2 + 2)) || return
 		disks+=("$UNDER")
@@ -520,6 +519,12 @@ make_md-raid1()
 make_md-raid5()
 {
 	md 5 3
+}
+
+make_md-linear()
+{
+	module linear || return
+	md linear 2
 }
 
 # ---- memory ----

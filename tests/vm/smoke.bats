@@ -24,7 +24,7 @@ guest()
 		tail -n 1 "$out.fetch" >"$out.lacks"
 		return
 	}
-	DEVICE_MIB=32 vmtest/run -k "$1" -t 1200 -d 32M -- tests/vm/smoke-guest \
+	vmtest/run -k "$1" -t 1200 -d 32M -- tests/vm/smoke-guest \
 		>"$out.out" 2>&1
 	echo $? >"$out.rc"
 }
