@@ -533,7 +533,7 @@ make_zram()
 {
 	local n
 
-	module zram || return
+	[ -d /sys/class/zram-control ] || module zram || return
 	n=$(cat /sys/class/zram-control/hot_add) || return
 	undo eval "echo $n >/sys/class/zram-control/hot_remove"
 	DEVICE=/dev/zram$n
