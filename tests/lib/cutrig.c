@@ -184,6 +184,7 @@ int cutrig_open(struct cutrig *g, const char *path,
 		.without_reread = o->without_reread,
 		.without_issue_mark = o->without_issue_mark,
 		.window_turns = o->window_turns,
+		.twice = o->twice,
 	};
 	struct uuid volume;
 	int r;
@@ -227,6 +228,25 @@ void cutrig_close(struct cutrig *g)
 	g->dev.fd = -1;
 }
 
+/*
+ * Were writes missed? Then all that is known is that everything may have
+ * changed. 1, 0, or negative errno.
+ */
+static int writes_missed(struct cutrig *g, struct err *err)
+{
+	struct tracker_losses lost;
+	int r;
+
+	memset(&lost, 0, sizeof(lost));
+	r = g->tracker->ops->losses(g->tracker, &lost, err);
+	if (r < 0 || (!lost.issue_misses && !lost.unknown_ends))
+		return r;
+	g->missed_writes += lost.issue_misses + lost.unknown_ends;
+	g->missed_cuts++;
+	r = cut_all_dirty(g->cut, err);
+	return r < 0 ? r : 1;
+}
+
 int cutrig_cut(struct cutrig *g, unsigned int max_rounds,
 	       unsigned int *rounds, struct err *err)
 {
@@ -248,6 +268,11 @@ int cutrig_cut(struct cutrig *g, unsigned int max_rounds,
 		}
 		++*rounds;
 		if (!round.converged)
+			continue;
+		r = writes_missed(g, err);
+		if (r < 0)
+			return r;
+		if (r)
 			continue;
 		cut_committed(g->cut);
 		cut_acked(g->cut);

@@ -54,6 +54,7 @@ struct cutrig_options {
 	uint64_t read_delay_ns;		/* at most; 0: none */
 	uint32_t landing_one_in;
 	uint32_t block_shift;		/* 0: 12 */
+	bool twice;			/* programs in pairs on any kernel */
 };
 
 struct cutrig {
@@ -65,6 +66,8 @@ struct cutrig {
 	struct memory_sink sink;
 	struct cut *cut;
 	uint64_t size_bytes;
+	/* Cuts given up, as everything had to be read again, and why. */
+	uint64_t missed_cuts, missed_writes;
 };
 
 /* 0, or negative errno with err filled (a refusal's code is its reason);
@@ -76,7 +79,9 @@ void cutrig_close(struct cutrig *g);
 
 /*
  * One cut of at most so many rounds: 1 it converged and counts as
- * acknowledged, 0 it did not, or negative errno. *rounds is added to.
+ * acknowledged, 0 it did not, or negative errno. *rounds is added to. A cut
+ * during which the tracker missed writes, and says so, is none: everything is
+ * read again.
  */
 int cutrig_cut(struct cutrig *g, unsigned int max_rounds,
 	       unsigned int *rounds, struct err *err);
