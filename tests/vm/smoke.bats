@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# test-timeout: 1500
+# test-timeout: 2400
 #
 # The part of tests/vm that `make check` runs: on each kernel that vmtest/kernels
 # names the tests of the tracker, and causal chains and comparisons on a few
@@ -24,7 +24,7 @@ guest()
 		tail -n 1 "$out.fetch" >"$out.lacks"
 		return
 	}
-	vmtest/run -k "$1" -t 1200 -d 32M -- tests/vm/smoke-guest \
+	vmtest/run -k "$1" -t 700 -d 32M -- tests/vm/smoke-guest \
 		>"$out.out" 2>&1
 	echo $? >"$out.rc"
 }
@@ -39,7 +39,6 @@ setup_file()
 	command -v cpio >/dev/null || lacks="no cpio"
 	export lacks=${lacks:-}
 	[ -z "$lacks" ] || return 0
-	# The first makes what all boot; it would be in the way of the others.
 	export -f guest
 	export BATS_FILE_TMPDIR
 	printf '%s\n' 6.12 6.1 new |
