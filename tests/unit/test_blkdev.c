@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/checked.h"
+#include "device/blkdev_fs.h"
 #include "device/blkdev_remap.h"
 #include "device/blkdev_sysfs.h"
 #include "tap.h"
@@ -424,6 +425,74 @@ TEST(what_stands_on_a_device_uses_it)
 	stack(m, "md127", "sdb", "sdb");
 	EXPECT_INT(in_use(m, 8, 16, reason), 1);
 	EXPECT_STR(reason, "it is part of /dev/md127");
+	machine_free(m);
+}
+
+/* "/srv/a 0, /srv/b 1" of the filesystems on a device. */
+static const char *filesystems(const struct machine *m, unsigned int major,
+			       unsigned int minor, bool *hidden)
+{
+	static char text[512];
+	struct blkdev_fs fs;
+	uint32_t i;
+	size_t n = 0;
+
+	text[0] = 0;
+	ASSERT_OK(blkdev_fs_find(&m->roots, (struct devno){ major, minor },
+				 &fs));
+	for (i = 0; i < fs.n_mounts; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s %u",
+				      i ? ", " : "", fs.mounts[i].point,
+				      fs.mounts[i].fs);
+	*hidden = fs.hidden[0];
+	blkdev_fs_free(&fs);
+	return text;
+}
+
+TEST(filesystems_are_found_on_a_device_its_partitions_and_what_is_mapped_there)
+{
+	struct machine *m = machine_new();
+	bool hidden;
+
+	put_disk(m, "sda", "8:0");
+	put_partition(m, "sda", "sda1", "8:1", 64, 1000);
+	put_partition(m, "sda", "sda2", "8:2", 1064, 900);
+	put_disk(m, "dm-0", "252:0");
+	stack(m, "dm-0", "sda/sda2", "sda2");
+	put(m, "30 22 8:1 / /srv/a rw - ext4 /dev/sda1 rw\n"
+	    "31 22 0:31 / /proc rw - proc proc rw\n"
+	    "32 22 252:0 / /srv/b rw - xfs /dev/mapper/x rw\n"
+	    "33 22 8:1 /sub /srv/a\\040again rw - ext4 /dev/sda1 rw\n"
+	    "34 22 8:99 / /srv/other rw - ext4 /dev/sdz rw\n",
+	    "proc/self/mountinfo");
+	EXPECT_STR(filesystems(m, 8, 0, &hidden),
+		   "/srv/a 0, /srv/b 1, /srv/a again 0");
+	EXPECT_FALSE(hidden);
+	EXPECT_STR(filesystems(m, 8, 1, &hidden), "/srv/a 0, /srv/a again 0");
+	EXPECT_FALSE(hidden);
+	EXPECT_STR(filesystems(m, 8, 2, &hidden), "/srv/b 0");
+	EXPECT_FALSE(hidden);
+	EXPECT_STR(filesystems(m, 252, 0, &hidden), "/srv/b 0");
+	machine_free(m);
+}
+
+TEST(what_nobody_accounts_for_is_asked_for_and_not_taken_for_free)
+{
+	struct machine *m = machine_new();
+	bool hidden;
+
+	put_disk(m, "sda", "8:0");
+	put_partition(m, "sda", "sda1", "8:1", 64, 1000);
+	put_partition(m, "sda", "sda2", "8:2", 1064, 900);
+	put(m, "30 22 8:1 / /srv/a rw - ext4 /dev/sda1 rw\n",
+	    "proc/self/mountinfo");
+	/* There is no node by which the kernel could be asked. */
+	EXPECT_STR(filesystems(m, 8, 0, &hidden), "/srv/a 0");
+	EXPECT_TRUE(hidden);
+	EXPECT_STR(filesystems(m, 8, 1, &hidden), "/srv/a 0");
+	EXPECT_FALSE(hidden);
+	EXPECT_STR(filesystems(m, 8, 2, &hidden), "");
+	EXPECT_TRUE(hidden);
 	machine_free(m);
 }
 
