@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FREEZE_FREEZE_MARKER_H
+#define FREEZE_FREEZE_MARKER_H
+
+#include <stdint.h>
+
+#include "freeze/freeze_abi.h"
+
+/*
+ * What may be frozen, written down where it is found after everybody who knew
+ * of it was killed at once. Whoever holds keeps the file locked: one that can
+ * be locked has been left behind.
+ */
+#define FREEZE_MARKER_DIR "/run/understudy/holds"
+
+/*
+ * Made before anything is frozen. A locked descriptor, and the file's name in
+ * name; negative errno.
+ */
+int freeze_marker_make(const char *dir, const struct freeze_request *q,
+		       char name[64]);
+/* Nothing is frozen any more. */
+void freeze_marker_remove(const char *dir, const char *name);
+
+/*
+ * Undoes what was left behind, in order: thaws, calls the hook with "thaw". tell
+ * is called with each thing that was found and what came of it, 0 or a negative
+ * errno (-EINVAL: it was not frozen). With dry nothing is done, and the result
+ * is 1. Returns how many markers were left behind; an absent directory has none;
+ * or negative errno.
+ */
+struct freeze_left {
+	const char *what;		/* "/srv/db", "/etc/hook" */
+	const char *volume;
+	int result;
+};
+int freeze_marker_sweep(const char *dir, bool dry,
+			void (*tell)(void *arg, const struct freeze_left *l),
+			void *arg);
+
+#endif
