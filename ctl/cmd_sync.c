@@ -26,7 +26,7 @@ const struct opt sync_opts[] = {
 	{ "--timeout", OPT_TEXT, offsetof(struct sync_args, timeout), "TIME",
 	  "give up after this long (1m)" },
 	{ "--quiesce", OPT_FLAG, offsetof(struct sync_args, quiesce), NULL,
-	  "(not supported by this build yet)" },
+	  "hold the writers for it, as the volume's `quiesce` says" },
 	{ 0 },
 };
 
@@ -34,9 +34,6 @@ static int check(const struct sync_args *a, uint64_t *timeout_ns,
 		 struct err *err)
 {
 	*timeout_ns = DEFAULT_TIMEOUT_NS;
-	if (a->quiesce)
-		return err_set(err, -EOPNOTSUPP, "unsupported", "--quiesce",
-			       "not supported by this build yet");
 	if (a->label && selector_check_label(a->label, err) < 0)
 		return -EINVAL;
 	if (!a->timeout)
@@ -68,9 +65,10 @@ int cmd_sync(struct ctl *ctl, void *o, char **args, int n_args)
 	(void)n_args;
 	if (check(a, &timeout_ns, &err) < 0)
 		return output_failure(ctl->json, &err);
-	rq.args = json_pack("{s:s,s:s*,s:I}", "volume", args[0], "label",
+	rq.args = json_pack("{s:s,s:s*,s:I,s:b}", "volume", args[0], "label",
 			    a->label, "timeout_ms",
-			    (json_int_t)(timeout_ns / NSEC_PER_MSEC));
+			    (json_int_t)(timeout_ns / NSEC_PER_MSEC),
+			    "quiesce", a->quiesce);
 	rq.patience_ms = (int)(timeout_ns / NSEC_PER_MSEC) + GRACE_MS;
 	progress_init(&progress, ctl, "sync");
 	ret = client_call(ctl, &rq, &reply);

@@ -41,6 +41,16 @@ void config_free(struct config *c)
 	free(c);
 }
 
+bool config_quiesces(const struct config *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->n_volumes; i++)
+		if (c->volumes[i].quiesce != QUIESCE_NONE)
+			return true;
+	return false;
+}
+
 const struct volume_config *config_volume(const struct config *c,
 					  const char *name)
 {
@@ -248,12 +258,17 @@ static int check_volume(const struct conf *conf, struct conf_section *s,
 {
 	struct volume_config *v = &c->volumes[c->n_volumes];
 	struct conf_item *rpo = conf_item_find(s, "rpo");
+	struct conf_item *contention = conf_item_find(s, "on-contention");
 	size_t i;
 
 	if (rpo && v->rpo_ns < v->interval_ns)
 		return conf_error(conf, rpo->line, err,
 				  "rpo: %s is shorter than the interval",
 				  rpo->value);
+	if (v->quiesce_contention && v->quiesce == QUIESCE_NONE)
+		return conf_error(conf, contention->line, err,
+				  "on-contention: quiesce needs a `quiesce` "
+				  "that is not none");
 	/* With one cut a minute a lag of 10 s is no news. */
 	if (!rpo && v->rpo_ns / 2 < v->interval_ns)
 		v->rpo_ns = v->interval_ns * 2;

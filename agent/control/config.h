@@ -49,6 +49,8 @@ DEFINE_CLEANUP(struct config, config_free)
 
 void config_daemon_defaults(struct daemon_config *out);
 
+/* Does any volume want its writers held at times? */
+bool config_quiesces(const struct config *c);
 const struct volume_config *config_volume(const struct config *c,
 					  const char *name);
 const struct replica_config *config_replica(const struct config *c,

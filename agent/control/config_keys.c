@@ -20,6 +20,7 @@
 #define DEFAULT_PORT 7420
 #define DEFAULT_RPO_NS (10 * NSEC_PER_SEC)
 #define DEFAULT_AUDIT_NS (7 * 24 * 3600 * NSEC_PER_SEC)
+#define DEFAULT_QUIESCE_LIMIT_NS (500 * NSEC_PER_MSEC)
 #define MIN_TRACKER_MEMORY_BYTES (1ULL << 20)
 
 int config_bad_value(const struct key_context *kc, const struct conf_item *it,
@@ -410,4 +411,5 @@ void config_volume_defaults(struct volume_config *v,
 	v->compression.mode = COMP_AUTO;
 	v->key_escrow = true;
 	v->audit_ns = DEFAULT_AUDIT_NS;
+	v->quiesce_limit_ns = DEFAULT_QUIESCE_LIMIT_NS;
 }

@@ -142,20 +142,48 @@ static int volume_contention(const struct key_context *kc,
 			     struct conf_item *it, struct err *err)
 {
 	static const char *const names[] = { "retry", "quiesce", NULL };
+	struct volume_config *v = kc->target;
+	int i, ret = conf_choice(kc->conf, it, names, &i, err);
 
-	return config_choice_value(kc, it, names, err);
+	if (!ret)
+		v->quiesce_contention = i == 1;
+	return ret;
 }
 
 static int volume_quiesce(const struct key_context *kc, struct conf_item *it,
 			  struct err *err)
 {
+	static const char hook[] = "hook:";
+	struct volume_config *v = kc->target;
+
 	it->used = true;
 	if (!strcmp(it->value, "none"))
 		return 0;
-	if (!strcmp(it->value, "freeze") ||
-	    !strncmp(it->value, "hook:/", strlen("hook:/")))
-		return config_unsupported(kc, it, err);
-	return config_bad_value(kc, it, "one of none freeze hook:/path", err);
+	if (!strcmp(it->value, "freeze")) {
+		v->quiesce = QUIESCE_FREEZE;
+		return 0;
+	}
+	if (strncmp(it->value, "hook:/", strlen("hook:/")) != 0)
+		return config_bad_value(kc, it, "one of none freeze hook:/path",
+					err);
+	if (strlen(it->value + strlen(hook)) >= sizeof(v->quiesce_hook))
+		return config_bad_value(kc, it, "a path of that length", err);
+	strcpy(v->quiesce_hook, it->value + strlen(hook));
+	v->quiesce = QUIESCE_HOOK;
+	return 0;
+}
+
+static int volume_quiesce_limit(const struct key_context *kc,
+				struct conf_item *it, struct err *err)
+{
+	struct volume_config *v = kc->target;
+	int ret = conf_duration(kc->conf, it, &v->quiesce_limit_ns, err);
+
+	if (ret < 0)
+		return ret;
+	return v->quiesce_limit_ns >= QUIESCE_LIMIT_MIN_NS &&
+			       v->quiesce_limit_ns <= QUIESCE_LIMIT_MAX_NS ?
+		       0 : config_bad_value(kc, it, "from 10ms to 30s", err);
 }
 
 static int volume_key_escrow(const struct key_context *kc,
@@ -201,7 +229,7 @@ const struct key config_volume_keys[] = {
 	{ "compression", volume_compression, false, false },
 	{ "on-contention", volume_contention, false, false },
 	{ "quiesce", volume_quiesce, false, false },
-	{ "quiesce-limit", NULL, false, false },
+	{ "quiesce-limit", volume_quiesce_limit, false, false },
 	{ "key-escrow", volume_key_escrow, false, false },
 	{ "read-limit", volume_read_limit, false, false },
 	{ "audit", volume_audit, false, false },

@@ -45,6 +45,11 @@ static const struct {
 	{ "old-epoch", CTL_EXIT_REFUSED },
 	{ "head-mismatch", CTL_EXIT_REFUSED },
 	{ "store-on-volume", CTL_EXIT_REFUSED },
+	{ "no-quiesce", CTL_EXIT_REFUSED },
+	{ "quiesce-refused", CTL_EXIT_REFUSED },
+	{ "quiesce-hidden", CTL_EXIT_REFUSED },
+	{ "nothing-to-freeze", CTL_EXIT_REFUSED },
+	{ "already-frozen", CTL_EXIT_REFUSED },
 };
 
 enum ctl_exit ctl_exit_of(const struct err *err)

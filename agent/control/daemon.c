@@ -29,6 +29,7 @@
 #include "control/version.h"
 #include "control/privileges.h"
 #include "device/blkdev.h"
+#include "freeze/freezer.h"
 
 #define CALLS_TIMEOUT_NS (10 * NSEC_PER_SEC)
 #define DRAIN_TIMEOUT_MS 30000
@@ -445,6 +446,8 @@ static int check_fixed(const struct config *old, const struct config *new,
 		what = "listen";
 	else if (new->n_volumes && !privileges_can_track())
 		what = "a replica that shall be a source too";
+	else if (config_quiesces(new) && !freezer_is_there())
+		what = "the first `quiesce` of any volume";
 	if (!what)
 		return 0;
 	err_set(err, -EBUSY, "needs-restart", "configuration",

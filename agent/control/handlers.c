@@ -30,12 +30,14 @@ struct sync_args {
 	char volume[SELECTOR_VOLUME_SIZE];
 	char label[SELECTOR_POINT_SIZE];
 	uint64_t timeout_ms;
+	bool quiesce;
 };
 
 static const struct ctl_arg sync_table[] = {
 	CTL_ARG(struct sync_args, volume, CTL_ARG_TEXT, true),
 	CTL_ARG(struct sync_args, label, CTL_ARG_TEXT, false),
 	CTL_ARG(struct sync_args, timeout_ms, CTL_ARG_U64, true),
+	CTL_ARG(struct sync_args, quiesce, CTL_ARG_BOOL, false),
 };
 
 static int sync_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
@@ -67,6 +69,7 @@ static int handle_sync(void *arg, struct ctl_call *call, json_t **result,
 		return ret;
 	if (*a.label)
 		order.label = a.label;
+	order.quiesce = a.quiesce;
 	order.timeout_ns = MIN(a.timeout_ms, MAX_SYNC_TIMEOUT_MS) *
 			   NSEC_PER_MSEC;
 	ret = lookup_local(d, a.volume, &l, err);

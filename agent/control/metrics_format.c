@@ -281,6 +281,11 @@ static const struct {
 	  FIELD(cuts_converged) },
 	{ "rounds_total", "counter", "Rounds of reading for cuts",
 	  FIELD(rounds) },
+	{ "holds_total", "counter", "Times that writers were held for a cut",
+	  FIELD(holds) },
+	{ "holds_failed_total", "counter",
+	  "Times that they should have been held and no such point came of it",
+	  FIELD(holds_failed) },
 	{ "bytes_read_total", "counter", "Read from the device",
 	  FIELD(bytes_read) },
 	{ "bytes_staged_total", "counter", "Staged at the replica, plain size",
@@ -339,6 +344,21 @@ static void put_source_numbers(const struct metrics_snapshot *m,
 			put_u64(out, field(&m->volumes[i],
 					   source_numbers[j].offset));
 		}
+	}
+}
+
+static void put_holds(const struct metrics_snapshot *m, struct buf *out)
+{
+	size_t i;
+
+	put_family(out, "last_hold_seconds", "gauge",
+		   "How long writers were held, the last time");
+	for (i = 0; i < m->n_volumes; i++) {
+		if (!m->volumes[i].holds)
+			continue;
+		put_source(out, "last_hold_seconds", &m->volumes[i], NULL,
+			   NULL);
+		put_seconds(out, (int64_t)m->volumes[i].last_held_ns);
 	}
 }
 
@@ -459,6 +479,7 @@ int metrics_format(const struct metrics_snapshot *m, struct buf *out)
 	put_connected(m, out);
 	put_size(m, out);
 	put_source_numbers(m, out);
+	put_holds(m, out);
 	put_losses(m, out);
 	put_replica(m, out);
 	put_events(m, out);

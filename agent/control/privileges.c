@@ -5,6 +5,8 @@
  *	process			capabilities
  *	understudyd		none (but see below)
  *	its helper		CAP_BPF CAP_PERFMON CAP_MKNOD; only of a source
+ *	understudy-freeze	CAP_SYS_ADMIN CAP_DAC_READ_SEARCH; only when a
+ *				volume has `quiesce` (freeze/freeze_confine.c)
  *
  * Two are kept by a source where there is no other way, and it says so: CAP_BPF
  * on kernels that ask for it at each use of a map, and CAP_IPC_LOCK where the
@@ -30,6 +32,7 @@
 
 #include "base/checked.h"
 #include "base/log.h"
+#include "freeze/freezer.h"
 #include "tracker/tracker_helper.h"
 #include "tracker/tracker_host.h"
 
@@ -122,6 +125,22 @@ static int drop_of_source(struct err *err)
 		log_info("CAP_IPC_LOCK is kept: the limit on locked memory "
 			 "cannot be raised");
 	return keep_only(keep, n, true, err);
+}
+
+void privileges_start_freezer(void)
+{
+	struct err err = ERR_INIT;
+	char program[512];
+	int n = freezer_program(program, sizeof(program) - 1);
+
+	if (n < 0) {
+		log_err("understudy-freeze: where is it? %s",
+			strerrordesc_np(-n));
+		return;
+	}
+	program[n] = 0;
+	if (freezer_start(program, &err) < 0)
+		log_failure(LOG_LEVEL_ERR, &err);
 }
 
 int privileges_drop(bool with_helper, struct err *err)

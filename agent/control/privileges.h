@@ -15,6 +15,11 @@
 /* Limits that only a privileged process can raise, once, for the rest. */
 void privileges_raise_limits(void);
 /*
+ * The freeze helper starts, a program of its own that keeps what it needs.
+ * Without it no volume is held: that is told here, and by each that should be.
+ */
+void privileges_start_freezer(void);
+/*
  * The source's helper starts, if this daemon is to have one, and this process
  * gives up every capability, or, a source, all but those that it says.
  */

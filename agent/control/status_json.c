@@ -41,7 +41,8 @@ static json_t *replicas_json(const struct volume_status *s)
 
 static json_t *counters_json(const struct volume_status *s)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I}",
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,"
+			 "s:I,s:I,s:o,s:o}",
 			 "points",
 			 (json_int_t)s->points, "cuts", (json_int_t)s->cuts,
 			 "cuts_converged", (json_int_t)s->cuts_converged,
@@ -53,7 +54,12 @@ static json_t *counters_json(const struct volume_status *s)
 			 ctl_text_json(s->reader_kind), "audit_bytes",
 			 (json_int_t)s->audit_bytes, "audit_laps",
 			 (json_int_t)s->audit_laps, "audit_differing_bytes",
-			 (json_int_t)s->audit_differing_bytes);
+			 (json_int_t)s->audit_differing_bytes, "holds",
+			 (json_int_t)s->holds, "holds_failed",
+			 (json_int_t)s->holds_failed, "held_seconds",
+			 ctl_seconds_json(s->held_ns), "last_hold_seconds",
+			 s->holds ? ctl_seconds_json(s->last_held_ns) :
+				    json_null());
 }
 
 static json_t *uuid_json(const struct uuid *u)

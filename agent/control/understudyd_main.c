@@ -318,6 +318,8 @@ static int start(const char *path, struct state *st, struct daemon **out,
 
 	ret = config_load(path, &c, err);
 	/* Before there is a thread: later ones are born with what is left. */
+	if (!ret && config_quiesces(c))
+		privileges_start_freezer();
 	if (!ret)
 		ret = privileges_drop(config_is_source(c), err);
 	if (!ret)

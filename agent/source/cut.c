@@ -159,6 +159,7 @@ static int collect(struct cut *c, struct cut_round *out, struct err *err)
 	out->flip_mono_ns = clock_mono_ns(c->clock);
 	out->flip_wall_ns = clock_wall_ns(c->clock);
 	r = c->t->ops->flip(c->t, err);
+	out->flipped_mono_ns = clock_mono_ns(c->clock);
 	if (!r)
 		r = c->t->ops->collect(c->t, &c->fresh, &c->carried, err);
 	/* Even after a failure: what was found must not be forgotten. */

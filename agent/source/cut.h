@@ -45,6 +45,7 @@ struct cut_config {
 struct cut_round {
 	int64_t flip_wall_ns;		/* read before the flip: never too new */
 	uint64_t flip_mono_ns;
+	uint64_t flipped_mono_ns;	/* read after it */
 	uint64_t collected;		/* tracking blocks new in this round */
 	uint64_t read;			/* tracking blocks read */
 	uint64_t conflicts;		/* of those rewritten since the flip */

@@ -2,7 +2,7 @@
 /*
  * The report of an examination: lines, their counts, their JSON. The checks
  * themselves are in doctor_host.c, doctor_memory.c, doctor_bpf.c,
- * doctor_pins.c, doctor_device.c and doctor_caveats.c.
+ * doctor_pins.c, doctor_holds.c, doctor_device.c and doctor_caveats.c.
  *
  * Any thread; a report belongs to its caller.
  */
@@ -69,6 +69,7 @@ int doctor_run_env(const char *device_or_null, const struct doctor_env *env,
 	doctor_check_host(out, env);
 	doctor_check_bpf(out);
 	doctor_check_pins(out, env);
+	doctor_check_holds(out);
 	if (device_or_null)
 		doctor_check_device(out, device_or_null, env);
 	return 0;

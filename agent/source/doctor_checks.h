@@ -25,6 +25,8 @@ char *doctor_read(const char *root, const char *name);
 void doctor_check_bpf(struct doctor_report *r);
 /* The BPF file system and who pinned what in it. */
 void doctor_check_pins(struct doctor_report *r, const struct doctor_env *env);
+/* Thaws what a killed daemon left frozen. */
+void doctor_check_holds(struct doctor_report *r);
 void doctor_check_device(struct doctor_report *r, const char *path,
 			 const struct doctor_env *env);
 /* Of a device that is open: what else stands in the way, or should be known. */

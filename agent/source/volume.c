@@ -182,7 +182,11 @@ bool volume_config_equal(const struct volume_config *a,
 	       a->compression.level == b->compression.level &&
 	       a->key_escrow == b->key_escrow &&
 	       a->read_limit_bytes == b->read_limit_bytes &&
-	       a->audit_ns == b->audit_ns;
+	       a->audit_ns == b->audit_ns &&
+	       a->quiesce == b->quiesce &&
+	       !strcmp(a->quiesce_hook, b->quiesce_hook) &&
+	       a->quiesce_limit_ns == b->quiesce_limit_ns &&
+	       a->quiesce_contention == b->quiesce_contention;
 }
 
 /* ---- waiting for a point ---- */
@@ -265,17 +269,26 @@ static int wait_for_point(struct volume *v, const struct sync_order *o,
 int volume_sync(struct volume *v, const struct sync_order *order,
 		struct sync_result *out, struct err *err)
 {
-	struct sync_waiter w = { .label = order->label };
+	struct sync_waiter w = { .label = order->label,
+				 .quiesce = order->quiesce };
 	LOCK_SCOPE(&v->lock);
 	int r;
 
+	if (order->quiesce && v->cfg.quiesce == QUIESCE_NONE) {
+		err_set(err, -EOPNOTSUPP, "no-quiesce", v->cfg.name,
+			"sync: nothing says how its writers are held");
+		return err_remedy(err, "set `quiesce` of the volume to freeze "
+				  "or hook:/path");
+	}
 	w.next = v->waiters;
 	v->waiters = &w;
 	wake(v);
 	r = wait_for_point(v, order, &w);
 	if (w.done) {
+		if (w.result)
+			err_copy(err, &w.err);
 		*out = w.point;
-		return 0;
+		return w.result;
 	}
 	remove_waiter(v, &w);
 	if (r)

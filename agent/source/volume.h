@@ -35,6 +35,11 @@ struct replica_config {			/* [replica NAME] */
 	uint64_t rate_limit_bytes;	/* per second; 0 = none */
 };
 
+/* How writers are held when a point is to be more than `crash`. */
+enum quiesce_mode { QUIESCE_NONE, QUIESCE_FREEZE, QUIESCE_HOOK };
+#define QUIESCE_LIMIT_MIN_NS (10 * NSEC_PER_MSEC)
+#define QUIESCE_LIMIT_MAX_NS (30 * NSEC_PER_SEC)
+
 struct volume_config {			/* [volume NAME] */
 	char name[VOLUME_NAME_MAX + 1];
 	char device[512];
@@ -47,6 +52,10 @@ struct volume_config {			/* [volume NAME] */
 	bool key_escrow;
 	uint64_t read_limit_bytes;	/* per second; 0 = none */
 	uint64_t audit_ns;		/* of a lap; 0 = no audit */
+	enum quiesce_mode quiesce;
+	char quiesce_hook[256];
+	uint64_t quiesce_limit_ns;
+	bool quiesce_contention;	/* also when rounds do not converge */
 };
 
 /* What the daemon gives every volume. */
@@ -97,12 +106,16 @@ struct volume_status {
 	uint64_t audit_bytes, audit_laps;	/* laps that left nothing out */
 	uint64_t audit_differing_bytes;	/* found by it */
 	uint64_t bytes_read, bytes_shipped, bytes_unchanged, bytes_staged;
+	/* Holds that were in force; attempts that came to none, or to no cut. */
+	uint64_t holds, holds_failed;
+	uint64_t held_ns, last_held_ns;	/* all together; the last one */
 	char reader_kind[16];
 	struct tracker_losses losses;	/* all of them; detached: as of now */
 };
 
 struct sync_order {
 	const char *label;		/* may be NULL */
+	bool quiesce;			/* a held one or none */
 	uint64_t timeout_ns;
 	/* Every now and then while it waits: how much is staged, of how much
 	 * seen so far. Negative: wait no longer. May be NULL. */
@@ -145,7 +158,8 @@ bool volume_config_equal(const struct volume_config *a,
 			 const struct volume_config *b);
 /*
  * A point now. Returns when it is durable at the replica, or -ETIMEDOUT with
- * err naming the replica that lacks it, or what progress returned.
+ * err naming the replica that lacks it, or what progress returned. Quiesced: or
+ * why that came to nothing; the point's kind says what it has become.
  */
 int volume_sync(struct volume *v, const struct sync_order *order,
 		struct sync_result *out, struct err *err);

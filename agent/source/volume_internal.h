@@ -7,7 +7,9 @@
 #include <stdint.h>
 
 #include "device/blkdev.h"
+#include "device/blkdev_fs.h"
 #include "device/blkdev_remap.h"
+#include "freeze/freezer.h"
 #include "source/audit.h"
 #include "source/cut.h"
 #include "source/link.h"
@@ -18,10 +20,12 @@
 #include "source/verify.h"
 #include "source/volstate.h"
 #include "source/volume.h"
+#include "store/store.h"
 
 /*
  * Shared by the files of a volume: volume.c (calls from other threads),
- * volume_worker.c (the loop), volume_device.c (device, tracker, engine),
+ * volume_worker.c (the loop), volume_rounds.c and volume_quiesce.c (a cut, with
+ * writers free or held), volume_device.c (device, tracker, engine),
  * volume_session.c (the replica), volume_status.c (what is shown).
  */
 
@@ -37,6 +41,7 @@ enum phase {
 struct sync_waiter {
 	struct sync_waiter *next;
 	const char *label;
+	bool quiesce;
 	bool taken;			/* by the attempt under way */
 	uint64_t seq;			/* of the commit that will answer; 0 */
 	bool done;
@@ -50,8 +55,22 @@ struct outstanding {
 	uint64_t seq;
 	int64_t flip_wall_ns;
 	uint64_t flip_mono_ns;
+	enum point_kind kind;
 	bool is_stale;			/* a loss came to light since: durable,
 					 * but it ends no comparison */
+};
+
+/* Writers being held, for one attempt. All zero: they are not. */
+struct volume_hold {
+	struct volume *v;
+	struct freeze_hold *hold;	/* NULL: not prepared, or ended */
+	struct blkdev_fs fs;		/* what is to be frozen */
+	bool has_hook;
+	bool is_stale;			/* by the flip there was another one */
+	bool is_whole;			/* without a gap between these: */
+	uint64_t frozen_ns, thaw_ns;
+	uint64_t held_ns;
+	enum freeze_why why;
 };
 
 /* Between engine and ship: a round may take hours, and is watched. */
@@ -151,6 +170,8 @@ struct volume {
 					 * under way any more */
 	uint64_t next_cut_ns, next_dial_ns, next_device_ns, dial_backoff_ns;
 	uint64_t next_collect_ns;	/* while there is no session */
+	uint64_t next_hold_ns;		/* for contention: not before */
+	char hold_told[40];		/* why there was none, last time */
 	uint64_t opened_ns;		/* the session */
 	bool session_told;		/* that it began, and not that it ended */
 	struct tracker_losses losses;	/* as the tracker said last */
@@ -213,6 +234,22 @@ void volume_describe_loss(const struct volume *v, const struct loss *loss,
 /* Has the disk written more than the tracker saw? Sets unseen_sectors. */
 void volume_compare_written(struct volume *v, struct tracker_losses *l);
 
+/* volume_quiesce.c: may it be held, and is everything written back? Nothing is
+ * held yet. h is to be ended also after a failure. */
+int volume_hold_prepare(struct volume *v, struct volume_hold *h,
+			struct err *err);
+/* Once more: what became dirty meanwhile. */
+int volume_hold_again(struct volume_hold *h, struct err *err);
+int volume_hold_take(struct volume_hold *h, struct err *err);
+bool volume_hold_is_held(const struct volume_hold *h);
+/* Let go; knows afterwards what was. Once is enough, twice no harm. */
+void volume_hold_end(struct volume_hold *h);
+/* What a point of this converged round may be called; after the end. */
+enum point_kind volume_hold_kind(const struct volume_hold *h,
+				 const struct cut_round *round);
+/* Waiters that want no other point are told why there is none. */
+void volume_hold_refuse(struct volume *v, const struct err *why);
+
 /* volume_rekey.c: the worker's part of volume_import_key. */
 void volume_adopt(struct volume *v);
 
@@ -270,7 +307,14 @@ void volume_audit_healed(struct volume *v, uint64_t seq);
 uint64_t volume_audit_bytes(const struct volume *v);
 uint64_t volume_audit_laps(const struct volume *v);
 
+/* volume_rounds.c: 0, and what a point of this round may be called; 1 when it
+ * is no use now; negative errno. quiesce: held, or nothing for who wants it. */
+int volume_converge(struct volume *v, bool quiesce, struct cut_round *round,
+		    enum point_kind *kind, struct err *err);
+
 /* volume_worker.c */
+/* Until no point is outstanding. */
+int volume_wait_ack(struct volume *v, struct err *err);
 void *volume_worker(void *arg);
 bool volume_cancelled(void *arg);
 

@@ -374,7 +374,8 @@ static void show_point(struct volume *v, const struct acked *a)
 	v->shown.has_point = true;
 	v->shown.seq = a->seq;
 	v->shown.flip_wall_ns = a->flip_wall_ns;
-	(void)snprintf(v->shown.kind, sizeof(v->shown.kind), "crash");
+	(void)snprintf(v->shown.kind, sizeof(v->shown.kind), "%s",
+		       point_kind_name(v->out.kind));
 	v->shown.points++;
 }
 
@@ -393,7 +394,8 @@ static void finish_waiters(struct volume *v, const struct acked *a)
 		w->point.seq = a->seq;
 		w->point.epoch = a->epoch;
 		w->point.flip_wall_ns = a->flip_wall_ns;
-		(void)snprintf(w->point.kind, sizeof(w->point.kind), "crash");
+		(void)snprintf(w->point.kind, sizeof(w->point.kind), "%s",
+			       point_kind_name(v->out.kind));
 		w->done = true;
 		*p = w->next;
 	}

@@ -24,16 +24,12 @@
 #include "source/volume_internal.h"
 #include "store/store.h"
 
-#define ROUNDS_MAX 20U
 #define RETRY_MIN_NS (200 * NSEC_PER_MSEC)
 #define RETRY_MAX_NS (10 * NSEC_PER_SEC)
 #define DEVICE_RETRY_NS NSEC_PER_SEC
-#define ERROR_RETRY_NS NSEC_PER_SEC
 #define IDLE_MS 500
 #define COLLECT_NS NSEC_PER_SEC
 #define ACK_WAIT_NS (60 * NSEC_PER_SEC)
-/* From this many blocks on, asking the replica costs less than shipping. */
-#define COMPARE_BLOCKS 256U
 
 static uint64_t now_ns(const struct volume *v)
 {
@@ -89,18 +85,21 @@ static int wait_until(struct volume *v, uint64_t when, struct err *err)
  * all later than their wish. A point has one label: who wants another waits
  * for the next.
  */
-static bool take_waiters(struct volume *v, char label[STORE_LABEL_MAX + 1])
+static bool take_waiters(struct volume *v, char label[STORE_LABEL_MAX + 1],
+			 bool *quiesce)
 {
 	LOCK_SCOPE(&v->lock);
 	struct sync_waiter *w;
 	bool any = false;
 
 	label[0] = '\0';
+	*quiesce = false;
 	for (w = v->waiters; w; w = w->next) {
 		if (w->label && label[0] && strcmp(w->label, label))
 			continue;
 		w->taken = true;
 		any = true;
+		*quiesce |= w->quiesce;
 		if (w->label)
 			(void)snprintf(label, STORE_LABEL_MAX + 1, "%s",
 				       w->label);
@@ -152,7 +151,7 @@ static int take_ack(struct volume *v, struct err *err)
 	return v->ack_came ? volume_session_ack(v, err) : 0;
 }
 
-static int wait_ack(struct volume *v, struct err *err)
+int volume_wait_ack(struct volume *v, struct err *err)
 {
 	uint64_t deadline = now_ns(v) + ACK_WAIT_NS;
 	int r = take_ack(v, err);
@@ -170,87 +169,6 @@ static int wait_ack(struct volume *v, struct err *err)
 			r = take_ack(v, err);
 	}
 	return r;
-}
-
-static int read_failed(struct volume *v, const struct cut_round *round)
-{
-	struct err why = ERR_INIT;
-
-	/* It has shrunk, or is gone? Then that is what there is to say. */
-	if (blkdev_recheck(&v->dev, &why)) {
-		volume_device_drop(v, why.num != -EFBIG);
-		return -ENODEV;
-	}
-	err_sys(&why, round->error_num, "read-error", v->cfg.device,
-		"read offset=%llu: no point is made, the extent stays dirty",
-		(unsigned long long)round->error_off_bytes);
-	err_remedy(&why, "look at the kernel log for %s", v->cfg.device);
-	log_failure(LOG_LEVEL_ERR, &why);
-	volume_tell(v, "point-missed", why.code, "%s", why.message);
-	volume_set_phase(v, PHASE_FAILED, &why);
-	v->next_cut_ns = now_ns(v) + ERROR_RETRY_NS;
-	return 1;
-}
-
-static void count_round(struct volume *v)
-{
-	LOCK_SCOPE(&v->lock);
-
-	v->shown.rounds++;
-}
-
-static void count_cut(struct volume *v, bool converged)
-{
-	LOCK_SCOPE(&v->lock);
-
-	v->shown.cuts++;
-	v->shown.cuts_converged += converged;
-}
-
-/* Whose failure was it: the session's, or the reader's? */
-static int round_failed(struct volume *v, int r, struct err *err)
-{
-	if (!err->num)
-		err_copy(err, ship_error(v->ship));
-	if (err->num || r == -ECANCELED)
-		return r;
-	err_sys(err, r, "reader-failed", v->cfg.device, "read");
-	err_done(err, "the device is opened again");
-	volume_device_drop(v, false);
-	return r;
-}
-
-/* Rounds until one converges. 0; 1 when it is no use now; negative errno. */
-static int converge(struct volume *v, struct cut_round *round,
-		    struct err *err)
-{
-	uint64_t seq = (v->is_outstanding ? v->out.seq : v->base_seq) + 1;
-	int r;
-
-	for (v->rounds = 0; v->rounds < ROUNDS_MAX; v->rounds++) {
-		if (volume_cancelled(v))
-			return -ECANCELED;
-		ship_round(v->ship, seq, v->compare &&
-				   cut_pending_blocks(v->cut) >= COMPARE_BLOCKS);
-		r = cut_round(v->cut, round, err);
-		if (r)
-			return round_failed(v, r, err);
-		count_round(v);
-		volume_publish(v);
-		if (round->read_errors)
-			return read_failed(v, round);
-		if (round->converged) {
-			count_cut(v, true);
-			volume_set_limit(v, "");
-			return 0;
-		}
-	}
-	count_cut(v, false);
-	volume_set_limit(v, "contention");
-	volume_tell(v, "point-missed", "contention",
-		    "no cut in %u rounds: blocks are written again while "
-		    "they are read", ROUNDS_MAX);
-	return 1;
 }
 
 /* Nothing differs from the newest point: say so instead of storing one. */
@@ -282,13 +200,13 @@ static int confirm(struct volume *v, const struct cut_round *round,
 }
 
 static int commit(struct volume *v, const struct cut_round *round,
-		  const char *label, struct err *err)
+		  enum point_kind kind, const char *label, struct err *err)
 {
 	struct wire_commit c = {
 		.epoch = v->vs.epoch,
 		.seq = v->base_seq + 1,
 		.flip_wall_ns = round->flip_wall_ns,
-		.kind = POINT_CRASH,
+		.kind = (uint8_t)kind,
 		.size_bytes = v->dev.n_sectors << 9,
 		.prev_head = v->base_head,
 	};
@@ -310,6 +228,7 @@ static int commit(struct volume *v, const struct cut_round *round,
 		.seq = c.seq,
 		.flip_wall_ns = round->flip_wall_ns,
 		.flip_mono_ns = round->flip_mono_ns,
+		.kind = kind,
 	};
 	/* Before anything else is sent. */
 	return volume_turn_on_commit(v, c.seq, err);
@@ -319,11 +238,12 @@ static int commit(struct volume *v, const struct cut_round *round,
 static int attempt(struct volume *v, struct err *err)
 {
 	char label[STORE_LABEL_MAX + 1];
-	bool wanted = take_waiters(v, label);
+	bool quiesce, wanted = take_waiters(v, label, &quiesce);
+	enum point_kind kind;
 	struct cut_round round;
 	int r;
 
-	r = converge(v, &round, err);
+	r = volume_converge(v, quiesce, &round, &kind, err);
 	if (r)
 		return r < 0 ? r : 0;
 	r = volume_device_verify(v, err);
@@ -335,7 +255,7 @@ static int attempt(struct volume *v, struct err *err)
 	if (r)
 		return r;
 	/* The number and the predecessor are those of the point before. */
-	r = wait_ack(v, err);
+	r = volume_wait_ack(v, err);
 	if (r)
 		return r;
 	if (!wanted && !v->leftover && !v->resync && v->has_base &&
@@ -343,9 +263,9 @@ static int attempt(struct volume *v, struct err *err)
 	    v->base_seq == v->vs.acked.seq && v->phase == PHASE_RUNNING &&
 	    !ship_point_has_units(v->ship))
 		return confirm(v, &round, err);
-	r = commit(v, &round, label, err);
+	r = commit(v, &round, kind, label, err);
 	/* Nobody else waits: the next cut may be read meanwhile. */
-	return !r && wanted ? wait_ack(v, err) : r;
+	return !r && wanted ? volume_wait_ack(v, err) : r;
 }
 
 /* ---- the loop ---- */

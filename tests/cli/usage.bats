@@ -103,9 +103,9 @@ error_of() {
 	run_ctl 3 sync db1 --label before-upgrade
 }
 
-@test "sync --quiesce is not ignored" {
-	run_ctl 1 sync db1 --quiesce
-	[[ $err == *"--quiesce: not supported by this build yet"* ]]
+@test "sync --quiesce takes no value" {
+	run_ctl 2 sync db1 --quiesce=freeze
+	run_ctl 3 sync db1 --quiesce
 }
 
 @test "no daemon: exit 3 and what to do" {

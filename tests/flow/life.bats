@@ -329,8 +329,8 @@ bad()
 	bad 10 granularity "[volume v]" "device = /dev/null" "replicas = dr1" \
 		"granularity = 6KiB"
 	# Documented, and not done yet: said, not ignored.
-	bad 10 "not supported" "[volume v]" "device = /dev/null" \
-		"replicas = dr1" "quiesce = freeze"
+	bad 10 quiesce "[volume v]" "device = /dev/null" \
+		"replicas = dr1" "on-contention = quiesce"
 	bad 7 "not supported" "[group g]" "volumes = v"
 	bad 11 "not supported" "[store]" "listen = 127.0.0.1:7420" \
 		"path = $RIG/store" "[accept web1/*]" "retain = 1h:all"
