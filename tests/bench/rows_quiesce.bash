@@ -63,7 +63,7 @@ hold_rows()
 		sample "held-$load" ours "$held"
 		row "held-$load" ms "" "mean time that they were held for it"
 	fi
-	for n in {1..10}; do
+	for ((n = 0; n < 10; n++)); do
 		if ! ctl sync hold --quiesce --timeout 60s >/dev/null; then
 			missed=$((missed + 1))
 			continue
