@@ -499,6 +499,11 @@ int push_commit(struct session *s, const struct wire_commit *c)
 	if (r < 0)
 		return r;
 	snprintf(meta.label, sizeof(meta.label), "%s", c->label);
+	meta.group.uuid = c->group.uuid;
+	meta.group.seq = c->group.seq;
+	meta.group.n_members = c->group.n_members;
+	snprintf(meta.group.name, sizeof(meta.group.name), "%s",
+		 c->group.name);
 	head_from_wire(&c->prev_head, &prev);
 	r = store_writer_commit(s->push.writer, &meta, &prev, &point, &err);
 	if (r < 0)

@@ -19,15 +19,12 @@
 #include "base/units.h"
 #include "pki/pki.h"
 #include "replica/replica_session.h"
+#include "store/grouppoints.h"
 
 #define READ_HIGH_BYTES ((size_t)512 << 10)
 #define READ_LOW_BYTES ((size_t)128 << 10)
 
-/* Inside a walk: a failure of the session, not of the request. */
-#define WALK_SESSION_FAILED 1
-
-static bool may_read(const struct session *s, const char *source,
-		     const char *name)
+bool read_may(const struct session *s, const char *source, const char *name)
 {
 	return pki_volume_allowed(s->conn->peer_volumes, s->conn->peer_name,
 				  source, name);
@@ -48,7 +45,7 @@ static int consider(void *arg, const struct volume_info *v)
 	struct search *se = arg;
 	size_t len = strlen(se->names);
 
-	if (strcmp(v->name, se->name) || !may_read(se->s, v->source, v->name))
+	if (strcmp(v->name, se->name) || !read_may(se->s, v->source, v->name))
 		return 0;
 	if (!se->n++)
 		se->found = *v;
@@ -95,7 +92,7 @@ static int find_full(struct session *s, const char *source, const char *name,
 	int r;
 
 	snprintf(full_name, sizeof(full_name), "%s/%s", source, name);
-	if (!may_read(s, source, name)) {
+	if (!read_may(s, source, name)) {
 		err_set(err, -EACCES, "not-permitted", full_name,
 			"the certificate of %s may not read it: its volumes "
 			"are \"%s\"", s->conn->peer_name,
@@ -113,8 +110,8 @@ static int find_full(struct session *s, const char *source, const char *name,
 	return 0;
 }
 
-static int find_volume(struct session *s, const char *source, const char *name,
-		       struct volume_info *out, struct err *err)
+int read_check(const struct session *s, const char *source, const char *name,
+	       struct err *err)
 {
 	if (!(s->conn->peer_rights & WIRE_RIGHT_READ))
 		return err_set(err, -EACCES, "not-permitted",
@@ -123,6 +120,16 @@ static int find_volume(struct session *s, const char *source, const char *name,
 	if (!name_is_valid(name) || (source[0] && !name_is_valid(source)))
 		return err_set(err, -EINVAL, "bad-name", "volume",
 			       "not a valid name");
+	return 0;
+}
+
+static int find_volume(struct session *s, const char *source, const char *name,
+		       struct volume_info *out, struct err *err)
+{
+	int r = read_check(s, source, name, err);
+
+	if (r < 0)
+		return r;
 	return source[0] ? find_full(s, source, name, out, err) :
 			   find_short(s, name, out, err);
 }
@@ -146,34 +153,56 @@ static void point_to_wire(const struct point_info *p, struct wire_point *out)
 	snprintf(out->label, sizeof(out->label), "%s", p->meta.label);
 }
 
-static int make_room(struct session *s)
+int read_make_room(struct session *s)
 {
 	if (serve_out(s->serve)->len < READ_HIGH_BYTES)
 		return 0;
 	return session_flush(s, READ_LOW_BYTES) < 0 ? WALK_SESSION_FAILED : 0;
 }
 
+static void group_to_wire(const struct point_group *g, struct wire_group *out)
+{
+	out->uuid = g->uuid;
+	out->seq = g->seq;
+	out->n_members = g->n_members;
+	snprintf(out->name, sizeof(out->name), "%s", g->name);
+}
+
+struct points_walk {
+	struct session *s;
+	const struct volume_info *v;
+};
+
 static int send_point(void *arg, const struct point_info *p)
 {
-	struct session *s = arg;
+	const struct points_walk *w = arg;
+	struct session *s = w->s;
 	struct wire_point row;
 
 	point_to_wire(p, &row);
+	if (point_has_group(&p->meta) &&
+	    serve_knows(s->serve, WIRE_FEATURE_GROUPS)) {
+		group_to_wire(&p->meta.group, &row.group);
+		row.group_complete = store_group_is_complete(
+					     s->r->store, w->v->source,
+					     &p->meta) == 1;
+	}
 	if (session_answered(s, serve_point(s->serve, &row)) < 0)
 		return WALK_SESSION_FAILED;
-	return make_room(s);
+	return read_make_room(s);
 }
 
 int read_points(struct session *s, const char *source, const char *name)
 {
 	struct err err = ERR_INIT;
 	struct volume_info info;
+	struct points_walk w = { .s = s, .v = &info };
 	int r;
 
 	r = find_volume(s, source, name, &info, &err);
 	if (r < 0)
 		return session_answer_error(s, &err);
-	r = store_points(s->r->store, &info.uuid, false, send_point, s);
+	r = store_points(s->r->store, &info.uuid, false, send_point, &w);
 	if (r == WALK_SESSION_FAILED)
 		return s->err.num;
 	if (r < 0) {
@@ -306,7 +335,7 @@ static int send_piece(void *arg, const struct view_piece *p)
 
 	if (session_answered(s, serve_piece(s->serve, &piece)) < 0)
 		return WALK_SESSION_FAILED;
-	return make_room(s);
+	return read_make_room(s);
 }
 
 int read_view_read(struct session *s, uint32_t handle, uint64_t first,

@@ -389,6 +389,8 @@ static int on_event(struct session *s, const struct serve_event *ev)
 		return push_escrow(s, ev->bytes, ev->n_bytes);
 	case SERVE_POINTS_QUERY:
 		return read_points(s, ev->source, ev->name);
+	case SERVE_GROUP_QUERY:
+		return read_group_points(s, ev->source, ev->name);
 	case SERVE_VIEW_OPEN:
 		return read_view_open(s, &ev->view_open);
 	case SERVE_VIEW_READ:

@@ -69,7 +69,18 @@ int push_escrow(struct session *s, const uint8_t *text, size_t len);
 /* why: what ended the session, or NULL. */
 void push_close(struct session *s, const struct err *why);
 
+/* Inside a walk: a failure of the session, not of the request. */
+#define WALK_SESSION_FAILED 1
+
 int read_points(struct session *s, const char *source, const char *name);
+int read_group_points(struct session *s, const char *source, const char *name);
+/* May its certificate read this volume? */
+bool read_may(const struct session *s, const char *source, const char *name);
+/* 0, or negative with err told: the right, and the form of the names. */
+int read_check(const struct session *s, const char *source, const char *name,
+	       struct err *err);
+/* Sends what has gathered, when it is much. 0 or WALK_SESSION_FAILED. */
+int read_make_room(struct session *s);
 int read_view_open(struct session *s, const struct wire_view_open *o);
 int read_view_read(struct session *s, uint32_t handle, uint64_t first,
 		   uint32_t count);

@@ -83,8 +83,8 @@ int catalog_volume_update(struct catalog *c, const struct cat_volume *v,
 static int forget_rows(struct catalog *c, int64_t volume, struct err *err)
 {
 	static const enum catalog_statement each[] = {
-		CAT_FORGET_POINTS, CAT_FORGET_PARTS, CAT_FORGET_SEGMENTS,
-		CAT_FORGET_EPOCHS,
+		CAT_FORGET_POINTS, CAT_FORGET_MEMBERS, CAT_FORGET_PARTS,
+		CAT_FORGET_SEGMENTS, CAT_FORGET_EPOCHS,
 	};
 	struct binder b;
 	size_t i;

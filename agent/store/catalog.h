@@ -132,6 +132,8 @@ int catalog_count_points(struct catalog *c, int64_t volume, uint64_t *out,
 /* These: 0; 1 when there is none; negative errno. */
 int catalog_point_newest(struct catalog *c, int64_t volume,
 			 struct cat_point *out, struct err *err);
+int catalog_point_ord(struct catalog *c, int64_t volume, uint64_t ord,
+		      struct cat_point *out, struct err *err);
 int catalog_point_find(struct catalog *c, int64_t volume, uint64_t epoch,
 		       uint64_t seq, struct cat_point *out, struct err *err);
 int catalog_point_labelled(struct catalog *c, int64_t volume,
@@ -153,6 +155,33 @@ int catalog_points_range(struct catalog *c, int64_t volume, uint64_t from,
 int catalog_points(struct catalog *c, int64_t volume, bool backwards,
 		   int (*cb)(void *arg, const struct cat_point *p), void *arg,
 		   struct err *err);
+
+/* ---- points of groups ---- */
+
+/* The group after this one, by UUID, that the volume has points of. 0; 1. */
+int catalog_group_next(struct catalog *c, int64_t volume,
+		       const struct uuid *after, struct uuid *out,
+		       struct err *err);
+/* The volume's newest point of it, by the group's sequence. 0; 1. */
+int catalog_group_newest(struct catalog *c, int64_t volume,
+			 const struct uuid *group, struct cat_point *out,
+			 struct err *err);
+/* The first sequence after this one that any point says of the group. 0; 1. */
+int catalog_group_seq(struct catalog *c, const struct uuid *group,
+		      uint64_t after, uint64_t *out, struct err *err);
+/*
+ * All points that say they are of it, of any volume; the caller frees v. Of
+ * very many, which no source makes, the newest.
+ */
+struct cat_members {
+	struct cat_member {
+		int64_t volume;
+		uint64_t ord;
+	} *v;
+	size_t n;
+};
+int catalog_group_rows(struct catalog *c, const struct uuid *group,
+		       uint64_t seq, struct cat_members *out, struct err *err);
 
 struct cat_parts {
 	struct cat_part {

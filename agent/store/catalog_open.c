@@ -22,7 +22,7 @@
 #include "base/log.h"
 #include "store/catalog_sql.h"
 
-#define CATALOG_VERSION 1
+#define CATALOG_VERSION 2
 #define CATALOG_APPLICATION_ID 0x55537479	/* "USty" */
 #define BUSY_TIMEOUT_MS 5000
 
@@ -58,6 +58,14 @@ static const char damage_table[] =
 	"found INTEGER, sum INTEGER, "
 	"PRIMARY KEY(volume, segment, off, kind, first, ord, part)) "
 	"WITHOUT ROWID;";
+
+/* From version 2 on: what group a point is of; most points have no row. */
+static const char members_table[] =
+	"CREATE TABLE members(volume INTEGER, ord INTEGER, grp BLOB, "
+	"seq INTEGER, members INTEGER, name TEXT, sum INTEGER, "
+	"PRIMARY KEY(volume, ord)) WITHOUT ROWID;"
+	"CREATE INDEX members_group ON members(grp, seq);"
+	"CREATE INDEX members_volume ON members(volume, grp, seq);";
 
 static int sql_failed(struct catalog *c, int result, const char *what,
 		      struct err *err)
@@ -166,6 +174,8 @@ static int check_schema(struct catalog *c, struct err *err)
 	if (result == SQLITE_OK)
 		result = sqlite3_exec(fresh, damage_table, NULL, NULL, NULL);
 	if (result == SQLITE_OK)
+		result = sqlite3_exec(fresh, members_table, NULL, NULL, NULL);
+	if (result == SQLITE_OK)
 		want = read_schema(fresh);
 	if (result == SQLITE_OK && !want)
 		result = SQLITE_NOMEM;
@@ -177,13 +187,33 @@ static int check_schema(struct catalog *c, struct err *err)
 	return result == SQLITE_OK ? 0 : sql_failed(c, result, "check", err);
 }
 
+/* Makes the tables that this version lacks, 0 all of them, as one change. */
+static int make_tables(struct catalog *c, int version, struct err *err)
+{
+	char text[128];
+	int r;
+
+	r = catalog_run(c, "BEGIN IMMEDIATE", err);
+	if (r == 0 && !version)
+		r = catalog_run(c, schema, err);
+	if (r == 0)
+		r = catalog_run(c, damage_table, err);
+	if (r == 0)
+		r = catalog_run(c, members_table, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(text, sizeof(text),
+		       "PRAGMA application_id=%d; PRAGMA user_version=%d; "
+		       "COMMIT", CATALOG_APPLICATION_ID, CATALOG_VERSION);
+	return catalog_run(c, text, err);
+}
+
 /*
- * Makes the tables in a new file; refuses a later version's, and one that is
- * damaged.
+ * Makes the tables in a new file, and what an older version lacks; refuses a
+ * later version's, and one that is damaged.
  */
 static int set_up(struct catalog *c, struct err *err)
 {
-	char text[128];
 	int version, r;
 
 	r = read_version(c, &version, err);
@@ -193,23 +223,12 @@ static int set_up(struct catalog *c, struct err *err)
 		return err_set(err, -EPROTONOSUPPORT, "catalog-newer", c->path,
 			       "open: version %d: this program knows %d",
 			       version, CATALOG_VERSION);
-	if (version) {
+	if (version)
 		r = check_structure(c, err);
-		if (r == 0)
-			r = catalog_run(c, damage_table, err);
-		return r == 0 ? check_schema(c, err) : r;
-	}
-	r = catalog_run(c, "BEGIN IMMEDIATE", err);
-	if (r == 0)
-		r = catalog_run(c, schema, err);
-	if (r == 0)
-		r = catalog_run(c, damage_table, err);
-	if (r < 0)
-		return r;
-	(void)snprintf(text, sizeof(text),
-		       "PRAGMA application_id=%d; PRAGMA user_version=%d; "
-		       "COMMIT", CATALOG_APPLICATION_ID, CATALOG_VERSION);
-	return catalog_run(c, text, err);
+	if (r == 0 && version < CATALOG_VERSION)
+		r = make_tables(c, version, err);
+	/* Also of what was here before: all of it must be as it was made. */
+	return r == 0 && version ? check_schema(c, err) : r;
 }
 
 static int open_db(struct catalog *c, const char *name, int flags,

@@ -46,7 +46,9 @@ int catalog_get_point(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
 	p->n_parts = (uint32_t)row_u64(&r);
 	i->meta.kind = kind <= POINT_FINAL ? (enum point_kind)kind :
 					     POINT_CRASH;
-	return row_check(c, &r, CAT_TABLE_POINTS, "points", err);
+	if (row_check(c, &r, CAT_TABLE_POINTS, "points", err) < 0)
+		return -EBADMSG;
+	return catalog_get_member(c, volume, p, err);
 }
 
 static int write_point(struct catalog *c, int64_t volume,
@@ -54,6 +56,7 @@ static int write_point(struct catalog *c, int64_t volume,
 {
 	const struct point_info *i = &p->info;
 	struct binder b;
+	int r;
 
 	bind_start(c, CAT_POINT_ADD, &b);
 	bind_u64(&b, (uint64_t)volume);
@@ -74,7 +77,8 @@ static int write_point(struct catalog *c, int64_t volume,
 	bind_u64(&b, p->bytes);
 	bind_u64(&b, p->n_parts);
 	bind_sum(&b, CAT_TABLE_POINTS);
-	return bind_run(c, &b, "add a point", err);
+	r = bind_run(c, &b, "add a point", err);
+	return r == 0 ? catalog_write_member(c, volume, p, err) : r;
 }
 
 static int write_part(struct catalog *c, const struct cat_change *change,
@@ -207,6 +211,20 @@ int catalog_point_newest(struct catalog *c, int64_t volume,
 	bind_start(c, CAT_POINT_NEWEST, &b);
 	bind_u64(&b, (uint64_t)volume);
 	return one_point(c, &b, volume, out, err);
+}
+
+int catalog_point_ord(struct catalog *c, int64_t volume, uint64_t ord,
+		      struct cat_point *out, struct err *err)
+{
+	LOCK_SCOPE(&c->lock);
+	struct binder b;
+	int r;
+
+	bind_start(c, CAT_POINT_ORD, &b);
+	bind_u64(&b, (uint64_t)volume);
+	bind_u64(&b, ord);
+	r = one_point(c, &b, volume, out, err);
+	return as_asked(c, r, out->ord == ord, err);
 }
 
 int catalog_point_find(struct catalog *c, int64_t volume, uint64_t epoch,

@@ -24,6 +24,7 @@
 	X(VOLUME_SET, "UPDATE volumes SET uuid=?,source=?,name=?,size=?,"     \
 		      "epoch=?,points=?,sum=? WHERE id=?")                    \
 	X(FORGET_POINTS, "DELETE FROM points WHERE volume=?")                 \
+	X(FORGET_MEMBERS, "DELETE FROM members WHERE volume=?")               \
 	X(FORGET_PARTS, "DELETE FROM parts WHERE volume=?")                   \
 	X(FORGET_SEGMENTS, "DELETE FROM segments WHERE volume=?")             \
 	X(FORGET_EPOCHS, "DELETE FROM epochs WHERE volume=?")                 \
@@ -52,6 +53,18 @@
 	  "AND epoch=? AND seq<=? AND flip<=? ORDER BY ord DESC LIMIT 1")     \
 	X(POINT_FIRST, CATALOG_POINT_COLUMNS                                  \
 	  "AND epoch=? ORDER BY seq LIMIT 1")                                 \
+	X(POINT_ORD, CATALOG_POINT_COLUMNS "AND ord=?")                       \
+	X(MEMBER_ADD, "INSERT INTO members(volume,ord,grp,seq,members,name,"  \
+		      "sum) VALUES(?,?,?,?,?,?,?)")                           \
+	X(MEMBER_GET, "SELECT grp,seq,members,name,sum FROM members WHERE "   \
+		      "volume=? AND ord=?")                                   \
+	X(GROUP_NEXT, "SELECT min(grp) FROM members WHERE volume=? AND "      \
+		      "grp>?")                                                \
+	X(GROUP_NEWEST, "SELECT ord FROM members WHERE volume=? AND grp=? "   \
+			"ORDER BY seq DESC, ord DESC LIMIT 1")                \
+	X(GROUP_SEQ, "SELECT min(seq) FROM members WHERE grp=? AND seq>?")    \
+	X(GROUP_ROWS, "SELECT volume,ord FROM members WHERE grp=? AND seq=? " \
+		      "ORDER BY ord DESC LIMIT ?")                            \
 	X(POINTS_UP, CATALOG_POINT_COLUMNS                                    \
 	  "AND ord>? ORDER BY ord LIMIT ?")                                   \
 	X(POINTS_DOWN, CATALOG_POINT_COLUMNS                                  \
@@ -179,6 +192,7 @@ int catalog_is_damaged(const struct catalog *c, const char *what,
 #define CAT_TABLE_POINTS 4U
 #define CAT_TABLE_PARTS 5U
 #define CAT_TABLE_DAMAGE 6U
+#define CAT_TABLE_MEMBERS 7U
 
 /* A row of points, of parts: columns as the statements have them. */
 int catalog_get_point(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
@@ -186,6 +200,12 @@ int catalog_get_point(struct catalog *c, sqlite3_stmt *stmt, int64_t volume,
 /* For bind_rows: of an int64_t, the volume; a struct cat_part. */
 int catalog_part_row(struct catalog *c, sqlite3_stmt *stmt, const void *of,
 		     void *row, struct err *err);
+
+/* What group the point is of, which has the rest already: catalog_group.c. */
+int catalog_get_member(struct catalog *c, int64_t volume, struct cat_point *p,
+		       struct err *err);
+int catalog_write_member(struct catalog *c, int64_t volume,
+			 const struct cat_point *p, struct err *err);
 
 /* Write statements without a transaction of their own. */
 int catalog_write_segment(struct catalog *c, int64_t volume,

@@ -44,12 +44,17 @@ static int check_meta(const struct volume *v, const struct point_meta *meta,
 	    !memchr(meta->label, 0, sizeof(meta->label)))
 		return err_set(err, -EINVAL, "bad-point", object,
 			       "commit: kind, size or label out of range");
+	if (point_has_group(meta) && !point_group_is_sound(&meta->group))
+		return err_set(err, -EINVAL, "bad-point", object,
+			       "commit: group out of range");
 	return 0;
 }
 
-static uint32_t point_record_bytes(uint32_t n_parts)
+static uint32_t point_record_bytes(const struct point_foot *f)
 {
-	uint64_t n = REC_HEADER_BYTES + point_body_bytes(n_parts);
+	uint64_t n = REC_HEADER_BYTES +
+		     point_body_bytes(point_record_type(&f->info.meta),
+				      f->n_parts);
 
 	return (uint32_t)((n + SEG_ALIGN_BYTES - 1) & ~7ULL);
 }
@@ -58,7 +63,7 @@ static void sum_up(struct point_foot *f)
 {
 	uint32_t i;
 
-	f->info.stored_bytes = point_record_bytes(f->n_parts);
+	f->info.stored_bytes = point_record_bytes(f);
 	for (i = 0; i < f->n_parts; i++) {
 		f->info.changed_bytes += f->parts[i].blocks * US_BLOCK_BYTES;
 		f->info.stored_bytes += f->parts[i].staged_bytes +
@@ -100,7 +105,7 @@ static int put_footers(struct volume *v, const struct point_meta *meta,
 	at = segfile_place(&v->seg, v->out.len);
 	start = rec_begin(&v->out);
 	r = point_put(&v->out, &f);
-	rec_end(&v->out, start, &at, REC_POINT, 0);
+	rec_end(&v->out, start, &at, point_record_type(meta), 0);
 	*p = (struct cat_point){
 		.ord = f.ord,
 		.info = f.info,

@@ -26,6 +26,13 @@
  *  48  8 received, wall ns
  *   part ref: 0 16 segment, 16 8 offset, 24 4 bytes, 28 4 zero, 32 32 hash
  *   head = SHA-256("understudy-head", 1 || [0, 184) || hashes of the parts)
+ *
+ * group point body: as a point, with a group part from 216 on, and part refs
+ * from 312 on
+ *   0 16 group UUID         24  4 members     32 64 name
+ *  16  8 group sequence     28  4 zero
+ *   head = SHA-256("understudy-head", 2 || [0, 184) || group part ||
+ *                  hashes of the parts)
  */
 #include "store/footfmt.h"
 
@@ -35,9 +42,11 @@
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "base/units.h"
 
 static const char part_domain[16] = "understudy-part\1";
 static const char head_domain[16] = "understudy-head\1";
+static const char group_head_domain[16] = "understudy-head\2";
 
 #define CODEC_SHIFT 24
 #define UNIT_BYTES_MASK ((1U << CODEC_SHIFT) - 1)
@@ -318,10 +327,14 @@ void part_ref_describe(struct part_ref *ref, const struct part_head *h)
 static int head_hash(const uint8_t *p, const struct point_foot *f,
 		     struct digest *out)
 {
+	const bool group = point_has_group(&f->info.meta);
 	_cleanup_free_ uint8_t *hashes = NULL;
 	struct iovec iov[] = {
-		{ (void *)head_domain, sizeof(head_domain) },
+		{ (void *)(group ? group_head_domain : head_domain),
+		  sizeof(head_domain) },
 		{ (void *)p, 184 },
+		{ (void *)(p + POINT_HEAD_BYTES),
+		  group ? POINT_GROUP_BYTES : 0 },
 		{ NULL, (size_t)f->n_parts * DIGEST_BYTES },
 	};
 	uint32_t i;
@@ -332,8 +345,34 @@ static int head_hash(const uint8_t *p, const struct point_foot *f,
 	for (i = 0; i < f->n_parts; i++)
 		memcpy(hashes + (size_t)i * DIGEST_BYTES, f->parts[i].hash.b,
 		       DIGEST_BYTES);
-	iov[2].iov_base = hashes;
-	return digest_of(iov, 3, out);
+	iov[3].iov_base = hashes;
+	return digest_of(iov, 4, out);
+}
+
+bool point_group_is_sound(const struct point_group *g)
+{
+	return !uuid_is_zero(&g->uuid) && g->seq && g->seq <= INT64_MAX &&
+	       g->n_members && g->n_members <= STORE_MAX_GROUP_MEMBERS &&
+	       name_is_valid(g->name);
+}
+
+static void put_group(uint8_t *p, const struct point_group *g)
+{
+	memset(p, 0, POINT_GROUP_BYTES);
+	memcpy(p, g->uuid.b, 16);
+	put_le64(p + 16, g->seq);
+	put_le32(p + 24, g->n_members);
+	memcpy(p + 32, g->name, strnlen(g->name, STORE_NAME_MAX));
+}
+
+static int get_group(const uint8_t *p, struct point_group *g)
+{
+	memcpy(g->uuid.b, p, 16);
+	g->seq = get_le64(p + 16);
+	g->n_members = get_le32(p + 24);
+	if (text_get(p + 32, STORE_NAME_MAX, g->name) < 0)
+		return -EBADMSG;
+	return point_group_is_sound(g) && !get_le32(p + 28) ? 0 : -EBADMSG;
 }
 
 static void put_point_fixed(uint8_t *p, const struct point_foot *f)
@@ -367,20 +406,24 @@ static void put_part_ref(uint8_t *p, const struct part_ref *r)
 
 int point_put(struct buf *b, struct point_foot *f)
 {
+	const enum rec_type type = point_record_type(&f->info.meta);
+	const size_t refs = (size_t)point_body_bytes(type, 0);
 	struct digest d;
 	uint32_t i;
 	uint8_t *p;
 	int r;
 
-	if (f->n_parts > POINT_MAX_PARTS || !f->ord)
+	if (f->n_parts > POINT_MAX_PARTS || !f->ord ||
+	    (type == REC_GROUP_POINT && !point_group_is_sound(&f->info.meta.group)))
 		return -EINVAL;
-	p = buf_extend(b, (size_t)point_body_bytes(f->n_parts));
+	p = buf_extend(b, (size_t)point_body_bytes(type, f->n_parts));
 	if (!p)
 		return -ENOMEM;
 	put_point_fixed(p, f);
+	if (type == REC_GROUP_POINT)
+		put_group(p + POINT_HEAD_BYTES, &f->info.meta.group);
 	for (i = 0; i < f->n_parts; i++)
-		put_part_ref(p + POINT_HEAD_BYTES +
-				     (size_t)i * POINT_PART_BYTES,
+		put_part_ref(p + refs + (size_t)i * POINT_PART_BYTES,
 			     &f->parts[i]);
 	r = head_hash(p, f, &d);
 	if (r < 0)
@@ -422,23 +465,28 @@ static void get_part_ref(const uint8_t *p, struct part_ref *r)
 	memcpy(r->hash.b, p + 32, DIGEST_BYTES);
 }
 
-int point_get(const uint8_t *p, size_t n, struct point_foot *f)
+int point_get(enum rec_type type, const uint8_t *p, size_t n,
+	      struct point_foot *f)
 {
+	const size_t refs = (size_t)point_body_bytes(type, 0);
 	_cleanup_free_ struct part_ref *parts = NULL;
 	struct digest d;
 	uint32_t i;
 	int r;
 
-	if (n < POINT_HEAD_BYTES || get_point_fixed(p, f) < 0 ||
-	    f->n_parts > POINT_MAX_PARTS || n != point_body_bytes(f->n_parts))
+	if (n < refs || get_point_fixed(p, f) < 0 ||
+	    f->n_parts > POINT_MAX_PARTS ||
+	    n != point_body_bytes(type, f->n_parts))
+		return -EBADMSG;
+	if (type == REC_GROUP_POINT &&
+	    get_group(p + POINT_HEAD_BYTES, &f->info.meta.group) < 0)
 		return -EBADMSG;
 	parts = calloc((size_t)f->n_parts + 1, sizeof(*parts));
 	if (!parts)
 		return -ENOMEM;
 	f->parts = parts;
 	for (i = 0; i < f->n_parts; i++)
-		get_part_ref(p + POINT_HEAD_BYTES +
-				     (size_t)i * POINT_PART_BYTES,
+		get_part_ref(p + refs + (size_t)i * POINT_PART_BYTES,
 			     &parts[i]);
 	r = head_hash(p, f, &d);
 	f->parts = NULL;

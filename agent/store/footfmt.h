@@ -117,8 +117,10 @@ void part_ref_describe(struct part_ref *ref, const struct part_head *h);
 
 #define POINT_HEAD_BYTES 216U		/* before the parts */
 #define POINT_PART_BYTES 64U
-#define POINT_MAX_PARTS \
-	((REC_MAX_BODY_BYTES - POINT_HEAD_BYTES) / POINT_PART_BYTES)
+#define POINT_GROUP_BYTES 96U		/* between them, of a GROUP_POINT */
+#define POINT_MAX_PARTS                                             \
+	((REC_MAX_BODY_BYTES - POINT_HEAD_BYTES - POINT_GROUP_BYTES) / \
+	 POINT_PART_BYTES)
 
 /* A committed point as its footer tells it. */
 struct point_foot {
@@ -129,17 +131,36 @@ struct point_foot {
 	uint32_t n_parts;
 };
 
-/* Computes info.head and appends the body. 0, -ENOMEM, -EINVAL, -EIO. */
+/* Can a group be this? */
+bool point_group_is_sound(const struct point_group *g);
+/*
+ * Computes info.head and appends the body. 0, -ENOMEM, -EINVAL, -EIO. Its
+ * record is of point_record_type.
+ */
 int point_put(struct buf *b, struct point_foot *f);
 /*
  * Decode and verify the head. f->parts is allocated (only segment, off, bytes
  * and hash are known); the caller frees it. 0, -EBADMSG, -ENOMEM, -EIO.
  */
-int point_get(const uint8_t *p, size_t n, struct point_foot *f);
-/* Body length of a point with so many parts. */
-static inline uint64_t point_body_bytes(uint32_t n_parts)
+int point_get(enum rec_type type, const uint8_t *p, size_t n,
+	      struct point_foot *f);
+
+static inline enum rec_type point_record_type(const struct point_meta *m)
 {
-	return POINT_HEAD_BYTES + (uint64_t)n_parts * POINT_PART_BYTES;
+	return point_has_group(m) ? REC_GROUP_POINT : REC_POINT;
+}
+
+static inline bool rec_is_point(unsigned int type)
+{
+	return type == REC_POINT || type == REC_GROUP_POINT;
+}
+
+/* Body length of a point with so many parts. */
+static inline uint64_t point_body_bytes(enum rec_type type, uint32_t n_parts)
+{
+	return POINT_HEAD_BYTES +
+	       (type == REC_GROUP_POINT ? POINT_GROUP_BYTES : 0) +
+	       (uint64_t)n_parts * POINT_PART_BYTES;
 }
 
 #endif

@@ -33,6 +33,7 @@ enum rec_type {
 	REC_EPOCH = 6,
 	REC_DISCARD = 7,
 	REC_LABEL = 8,		/* kept free for labels given later */
+	REC_GROUP_POINT = 9,	/* a POINT that is a member of a group's */
 };
 
 /* A reader that does not know the type may step over the record. */

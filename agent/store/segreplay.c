@@ -185,7 +185,8 @@ static int replay_point(struct replay *rp, const struct scan_rec *rec)
 	};
 	int r;
 
-	r = point_get(rec->body, rec->h.body_bytes, &f);
+	r = point_get((enum rec_type)rec->h.type, rec->body,
+		      rec->h.body_bytes, &f);
 	if (r == -EBADMSG)
 		return wrong(rp, rec, "bad point");
 	if (r < 0)
@@ -276,6 +277,7 @@ static int replay_record(struct replay *rp, const struct scan_rec *rec)
 	case REC_PART:
 		return replay_part(rp, rec);
 	case REC_POINT:
+	case REC_GROUP_POINT:
 		return replay_point(rp, rec);
 	case REC_EPOCH:
 		return replay_epoch(rp, rec);

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/io.h"
 #include "base/rnd.h"
+#include "base/uuid.h"
 #include "wire/unit.h"
 
 /*
@@ -45,6 +46,18 @@ struct head {
 enum point_kind { POINT_CRASH, POINT_FROZEN, POINT_APP, POINT_FINAL };
 const char *point_kind_name(enum point_kind kind);
 
+/*
+ * What the members of a group point have in common, besides the time of the
+ * flip. A group is its UUID; its name is what it was called then.
+ */
+#define STORE_MAX_GROUP_MEMBERS 64U
+struct point_group {
+	struct uuid uuid;		/* zero: the point is of no group */
+	uint64_t seq;			/* of the group point, from 1 */
+	uint32_t n_members;
+	char name[STORE_NAME_MAX + 1];
+};
+
 /* What the source says of a point when it commits it. */
 struct point_meta {
 	uint64_t epoch;
@@ -53,7 +66,13 @@ struct point_meta {
 	enum point_kind kind;
 	uint64_t size_bytes;		/* of the volume */
 	char label[STORE_LABEL_MAX + 1];	/* may be empty */
+	struct point_group group;
 };
+
+static inline bool point_has_group(const struct point_meta *m)
+{
+	return !uuid_is_zero(&m->group.uuid);
+}
 
 struct point_info {
 	struct point_meta meta;

@@ -61,11 +61,12 @@ int point_check_footer(struct segreader *reader, const struct cat_point *p,
 	if (r < 0)
 		return r;
 	if (p->bytes < REC_HEADER_BYTES ||
-	    rec_header_decode(b, &at, &rec) < 0 || rec.type != REC_POINT ||
+	    rec_header_decode(b, &at, &rec) < 0 || !rec_is_point(rec.type) ||
 	    rec_total_bytes(&rec) != p->bytes)
 		r = -EBADMSG;
 	if (r == 0)
-		r = point_get(b + REC_HEADER_BYTES, rec.body_bytes, &f);
+		r = point_get((enum rec_type)rec.type, b + REC_HEADER_BYTES,
+			      rec.body_bytes, &f);
 	free(f.parts);
 	if (r == 0 && (memcmp(&f.info.head, &p->info.head, HEAD_BYTES) ||
 		       f.n_parts != p->n_parts))

@@ -24,6 +24,11 @@
 #define MSG_FPS_MAX (8 + 4 + WIRE_MAX_FP_BLOCKS * UNIT_FP_BYTES)
 #define MSG_VERIFY_MAX (1 + WIRE_MAX_VERIFY_BLOCKS * WIRE_EXTENT_BYTES)
 #define MSG_VERIFIED_MAX (8 + 8 + 4 + WIRE_MAX_VERIFY_BLOCKS * WIRE_HELD_BYTES)
+#define MSG_COMMIT_MAX (8 + 8 + 8 + 1 + 8 + MSG_NAME_MAX + 32 + 8)
+#define MSG_GROUP_MAX (16 + 8 + 4 + MSG_NAME_MAX)
+#define MSG_GROUP_POINT_MAX                                       \
+	(8 + 8 + 8 + 1 + 1 + MSG_NAME_MAX + 8 + 8 + 8 + 4 +       \
+	 WIRE_MAX_GROUP_MEMBERS * WIRE_MEMBER_BYTES)
 #define MSG_UNKNOWN_MAX (64U << 10)	/* to be skipped */
 
 #define MSG_LIST(X)                                                       \
@@ -45,14 +50,15 @@
 	X(UNITS, 20, bytes, WIRE_MAX_UNITS_BYTES, DIALLER)                \
 	X(FP_QUERY, 21, range, 12, DIALLER)                               \
 	X(FPS, 22, fps, MSG_FPS_MAX, ACCEPTOR)                            \
-	X(COMMIT, 23, commit, 8 + 8 + 8 + 1 + 8 + MSG_NAME_MAX + 32 + 8,  \
-	  DIALLER)                                                        \
+	X(COMMIT, 23, commit, MSG_COMMIT_MAX, DIALLER)                    \
 	X(ACK, 24, ack, 16 + 8 + 8 + 32 + 8 + 8 + 8, ACCEPTOR)            \
 	X(CONFIRM, 25, confirm, 24, DIALLER)                              \
 	X(DISCARD, 26, none, 0, DIALLER)                                  \
 	X(ESCROW, 27, bytes, KEY_TEXT_MAX, DIALLER)                       \
 	X(VERIFY, 28, verify, MSG_VERIFY_MAX, DIALLER)                    \
 	X(VERIFIED, 29, verified, MSG_VERIFIED_MAX, ACCEPTOR)             \
+	X(GROUP_COMMIT, 30, group_commit, MSG_COMMIT_MAX + MSG_GROUP_MAX, \
+	  DIALLER)                                                        \
 	X(POINTS_QUERY, 32, points_query, 2 * MSG_NAME_MAX, DIALLER)      \
 	X(POINT, 33, point, MSG_POINT_MAX, ACCEPTOR)                      \
 	X(POINTS_END, 34, none, 0, ACCEPTOR)                              \
@@ -62,7 +68,12 @@
 	X(VIEW_READ, 37, range, 12, DIALLER)                              \
 	X(PIECE, 38, piece, MSG_PIECE_MAX, ACCEPTOR)                      \
 	X(READ_END, 39, range, 12, ACCEPTOR)                              \
-	X(VIEW_CLOSE, 40, none, 0, DIALLER)
+	X(VIEW_CLOSE, 40, none, 0, DIALLER)                               \
+	X(MEMBER_POINT, 41, member_point, MSG_POINT_MAX + MSG_GROUP_MAX + \
+	  1, ACCEPTOR)                                                    \
+	X(GROUP_QUERY, 42, group_query, 2 * MSG_NAME_MAX, DIALLER)        \
+	X(GROUP_POINT, 43, group_point, MSG_GROUP_POINT_MAX, ACCEPTOR)    \
+	X(GROUP_END, 44, group_end, 16 + 2 * MSG_NAME_MAX, ACCEPTOR)
 
 enum msg_type {
 #define X(name, number, member, max, sender) MSG_##name = (number),
@@ -134,11 +145,16 @@ struct msg {
 		struct msg_fps fps;
 		struct msg_verify verify;
 		struct msg_verified verified;
-		struct wire_commit commit;
+		struct wire_commit commit;	/* also: */
+		struct wire_commit group_commit;
 		struct wire_ack ack;
 		struct msg_confirm confirm;
 		struct msg_points_query points_query;
-		struct wire_point point;
+		struct wire_point point;	/* also: */
+		struct wire_point member_point;
+		struct msg_points_query group_query;
+		struct wire_group_point group_point;
+		struct wire_group_name group_end;
 		struct wire_view_open view_open;
 		struct wire_view_state view;
 		struct wire_piece piece;

@@ -14,70 +14,15 @@
 
 #include "base/checked.h"
 #include "base/units.h"
+#include "wire/msgfield.h"
 #include "wire/wiretext.h"
 
 static const uint8_t magic[8] = { 'U', 'N', 'D', 'R', 'S', 'T', 'D', 'Y' };
 
-#define POINT_KIND_MAX 3
 #define BLOCK_BYTES_MAX (1U << 30)
-#define VOLUME_BYTES_MAX (US_MAX_BLOCKS << US_BLOCK_SHIFT)
 #define RIGHTS_ALL                                                \
 	(WIRE_RIGHT_PUSH | WIRE_RIGHT_READ | WIRE_RIGHT_PROMOTE | \
 	 WIRE_RIGHT_ADMIN)
-
-/* ---- pieces of bodies ---- */
-
-static void put_uuid(struct buf *b, const struct uuid *u)
-{
-	buf_put(b, u->b, sizeof(u->b));
-}
-
-static void get_uuid(struct cursor *c, struct uuid *u)
-{
-	cursor_copy(c, u->b, sizeof(u->b));
-}
-
-static void put_head(struct buf *b, const struct wire_head *h)
-{
-	buf_put(b, h->b, sizeof(h->b));
-}
-
-static void get_head(struct cursor *c, struct wire_head *h)
-{
-	cursor_copy(c, h->b, sizeof(h->b));
-}
-
-static int64_t get_i64(struct cursor *c)
-{
-	return (int64_t)cursor_u64(c);
-}
-
-/* A field that is only there when its flag is says nothing otherwise. */
-static bool get_bool(struct cursor *c, bool *v)
-{
-	uint8_t b = cursor_u8(c);
-
-	*v = b == 1;
-	return b <= 1;
-}
-
-static bool get_name(struct cursor *c, char *out)
-{
-	cursor_str(c, out, WIRE_NAME_MAX + 1);
-	return name_is_valid(out);
-}
-
-static bool get_name_or_none(struct cursor *c, char *out)
-{
-	cursor_str(c, out, WIRE_NAME_MAX + 1);
-	return !*out || name_is_valid(out);
-}
-
-static bool get_text(struct cursor *c, char *out, size_t cap)
-{
-	cursor_str(c, out, cap);
-	return wiretext_is_clean(out);
-}
 
 /* For fields to come; skipped by whoever does not know them. */
 static void put_extension(struct buf *b)
@@ -90,17 +35,6 @@ static bool get_extension(struct cursor *c)
 	uint16_t n = cursor_u16(c);
 
 	return n <= MSG_EXT_MAX - 2 && cursor_bytes(c, n);
-}
-
-static bool is_place(uint64_t epoch, uint64_t seq)
-{
-	return epoch && seq;
-}
-
-static bool is_range(uint64_t first, uint64_t count, uint64_t max)
-{
-	return count && count <= max &&
-	       range_inside(first, count, US_MAX_BLOCKS);
 }
 
 /* ---- of the connection ---- */

@@ -36,6 +36,12 @@ MSGBODY(point, struct wire_point)
 MSGBODY(view_open, struct wire_view_open)
 MSGBODY(view, struct wire_view_state)
 MSGBODY(piece, struct wire_piece)
+/* msgbody_group.c */
+MSGBODY(group_commit, struct wire_commit)
+MSGBODY(member_point, struct wire_point)
+MSGBODY(group_query, struct msg_points_query)
+MSGBODY(group_point, struct wire_group_point)
+MSGBODY(group_end, struct wire_group_name)
 
 #undef MSGBODY
 

@@ -36,8 +36,10 @@
 #define WIRE_MAX_VIEWS 16U			/* open at once in a session */
 #define WIRE_MAX_VERIFY_BLOCKS 1024U		/* per VERIFY, of all extents */
 #define WIRE_FEATURE_VERIFY (1ULL << 0)		/* VERIFY, VERIFIED */
+#define WIRE_FEATURE_GROUPS (1ULL << 1)		/* GROUP_COMMIT and after */
 /* Bits this build understands. */
-#define WIRE_FEATURES WIRE_FEATURE_VERIFY
+#define WIRE_FEATURES (WIRE_FEATURE_VERIFY | WIRE_FEATURE_GROUPS)
+#define WIRE_MAX_GROUP_MEMBERS 64U
 
 enum wire_role {
 	WIRE_ROLE_SENDER = 1,		/* pushes one volume's points */
@@ -140,6 +142,18 @@ enum wire_held {
 	WIRE_HELD_STAGED,	/* the open point has it: nothing is said */
 };
 
+/*
+ * What a point that was taken together with others says of it. The members of
+ * one group point have all of this and the time of the flip in common: a
+ * number that is used twice, after a crash, is of two times.
+ */
+struct wire_group {
+	struct uuid uuid;		/* zero: of no group */
+	uint64_t seq;			/* of the group point, from 1 */
+	uint32_t n_members;		/* 1 .. WIRE_MAX_GROUP_MEMBERS */
+	char name[WIRE_NAME_MAX + 1];
+};
+
 struct wire_commit {
 	uint64_t epoch, seq;
 	int64_t flip_wall_ns;
@@ -149,6 +163,7 @@ struct wire_commit {
 	struct wire_head prev_head;
 	uint64_t units;			/* sent since the last commit of this
 					 * session; dial_commit fills it in */
+	struct wire_group group;	/* needs WIRE_FEATURE_GROUPS */
 };
 
 struct wire_ack {
@@ -167,6 +182,44 @@ struct wire_point {			/* one row of POINTS */
 	char label[WIRE_NAME_MAX + 1];
 	uint64_t size_bytes, changed_bytes, stored_bytes;
 	uint32_t pins;
+	struct wire_group group;	/* not in a VIEW; zero to an older peer */
+	bool group_complete;		/* every member's point is there */
+};
+
+/*
+ * A point of a group, with the points of its members as they travel: n_members
+ * times WIRE_MEMBER_BYTES.
+ */
+#define WIRE_MEMBER_BYTES (16U + 8U + 8U + 8U + WIRE_NAME_MAX)
+struct wire_group_point {
+	uint64_t seq;
+	int64_t flip_wall_ns, received_wall_ns;
+	uint8_t kind;
+	bool damaged;
+	char label[WIRE_NAME_MAX + 1];
+	uint64_t size_bytes, changed_bytes, stored_bytes;
+	uint32_t n_members;
+	const uint8_t *members;		/* borrowed */
+};
+
+struct wire_member {
+	struct uuid volume;
+	uint64_t epoch, seq;
+	uint64_t size_bytes;
+	char name[WIRE_NAME_MAX + 1];	/* of the same source as the group */
+};
+
+/* The i-th of members that were decoded, or are to be encoded. */
+void wire_member_put(uint8_t *members, uint32_t i, const struct wire_member *m);
+/* False: its name, volume, point or size cannot be. */
+bool wire_member_get(const uint8_t *members, uint32_t i,
+		     struct wire_member *out);
+
+/* Which group was found. */
+struct wire_group_name {
+	struct uuid uuid;
+	char source[WIRE_NAME_MAX + 1];
+	char name[WIRE_NAME_MAX + 1];
 };
 
 /* How a reader names a point; resolved by the replica. */
@@ -209,6 +262,9 @@ enum dial_event_type {
 	DIAL_PONG,
 	DIAL_DONE,		/* request: a discard or an escrow is carried out */
 	DIAL_VERIFIED,		/* epoch, seq, count, held (valid as fps is) */
+	DIAL_GROUP_POINT,	/* group_point: one row (members valid as fps
+				 * are); DIAL_GROUP_END after the last */
+	DIAL_GROUP_END,		/* group */
 };
 
 /* What an answer is about. */
@@ -222,6 +278,7 @@ enum wire_request {
 	WIRE_REQ_VIEW,		/* dial_view_open */
 	WIRE_REQ_READ,		/* dial_view_read */
 	WIRE_REQ_VERIFY,	/* dial_verify */
+	WIRE_REQ_GROUP,		/* dial_group_query */
 };
 
 /* One run of blocks out of one unit (or absent), as store/store.h has it. */
@@ -249,6 +306,8 @@ struct dial_event {
 	const uint8_t *fps;		/* count * 16 bytes */
 	uint64_t epoch, seq;		/* DIAL_VERIFIED: of the newest point; 0 */
 	const uint8_t *held;		/* count * WIRE_HELD_BYTES */
+	struct wire_group_point group_point;
+	struct wire_group_name group;
 };
 
 struct dial;
@@ -271,6 +330,8 @@ int dial_next(struct dial *d, struct dial_event *ev, struct err *err);
  * last BYE lies here that tells the peer why: worth one attempt to send.
  */
 struct buf *dial_out(struct dial *d);
+/* Was this WIRE_FEATURE_ agreed upon? False before DIAL_ACCEPTED. */
+bool dial_knows(const struct dial *d, uint64_t feature);
 
 /*
  * The requests below give 0, or without having queued anything: -ENOMEM;
@@ -301,7 +362,8 @@ int dial_verify(struct dial *d, bool fresh, const struct wire_extent *e,
 /*
  * The point it ends becomes outstanding; one at a time (-EBUSY). Its sequence
  * is that of the last dial_point_begin; without one since the last commit the
- * point holds what earlier sessions staged, or nothing.
+ * point holds what earlier sessions staged, or nothing. -EOPNOTSUPP: it is of
+ * a group, and the replica does not know WIRE_FEATURE_GROUPS.
  */
 int dial_commit(struct dial *d, const struct wire_commit *c);
 /*
@@ -317,6 +379,11 @@ int dial_discard(struct dial *d);
 int dial_escrow(struct dial *d, const char *text, size_t len);
 /* source may be NULL or empty: short form. */
 int dial_points_query(struct dial *d, const char *source, const char *name);
+/*
+ * The points of a group: those of which every member's is there. name may be
+ * its UUID, as text. -EOPNOTSUPP when the replica does not know groups.
+ */
+int dial_group_query(struct dial *d, const char *source, const char *name);
 int dial_view_open(struct dial *d, const struct wire_view_open *v);
 int dial_view_read(struct dial *d, uint32_t handle, uint64_t first,
 		   uint32_t count);
@@ -347,6 +414,7 @@ enum serve_event_type {
 	SERVE_BYE,		/* error says why (num 0: orderly); over */
 	SERVE_VERIFY,		/* bytes: extents, count: blocks in all, fresh:
 				 * serve_verified */
+	SERVE_GROUP_QUERY,	/* source, name: serve_group_point*, _end */
 };
 
 struct serve_event {
@@ -389,7 +457,7 @@ struct buf *serve_out(struct serve *s);
  * nothing was (an owner's mistake; nothing is queued). Requests are answered
  * in the order in which they came; serve_error answers the oldest one that
  * may fail this way (ESCROW, DISCARD, FP_QUERY, VERIFY, POINTS_QUERY,
- * VIEW_OPEN, VIEW_READ).
+ * GROUP_QUERY, VIEW_OPEN, VIEW_READ).
  *
  * serve_accept: version 0 means the highest both speak; features are cut to
  * what both understand. -EACCES when rights lack what the role in HELLO needs
@@ -410,6 +478,10 @@ int serve_verified(struct serve *s, uint64_t epoch, uint64_t seq,
 int serve_ack(struct serve *s, const struct wire_ack *a);
 int serve_point(struct serve *s, const struct wire_point *p);
 int serve_points_end(struct serve *s);
+int serve_group_point(struct serve *s, const struct wire_group_point *p);
+int serve_group_end(struct serve *s, const struct wire_group_name *g);
+/* Was this WIRE_FEATURE_ agreed upon? */
+bool serve_knows(const struct serve *s, uint64_t feature);
 int serve_view(struct serve *s, const struct wire_view_state *v);
 /* Pieces of one read follow each other without hole or overlap. */
 int serve_piece(struct serve *s, const struct wire_piece *p);

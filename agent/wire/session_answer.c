@@ -192,6 +192,10 @@ int serve_point(struct serve *s, const struct wire_point *p)
 	struct msg m = { .type = MSG_POINT, .u.point = *p };
 	struct req *req = asked(s, WIRE_REQ_POINTS);
 
+	/* To a peer that does not know groups it is a point like any other. */
+	if (!uuid_is_zero(&p->group.uuid) &&
+	    serve_knows(s, WIRE_FEATURE_GROUPS))
+		m.type = MSG_MEMBER_POINT;
 	return req ? answer(s, &m, req->id) : -EINVAL;
 }
 
@@ -199,6 +203,26 @@ int serve_points_end(struct serve *s)
 {
 	struct msg m = { .type = MSG_POINTS_END };
 	struct req *req = asked(s, WIRE_REQ_POINTS);
+	int r;
+
+	if (!req)
+		return -EINVAL;
+	r = answer(s, &m, req->id);
+	return r < 0 ? r : answered(s);
+}
+
+int serve_group_point(struct serve *s, const struct wire_group_point *p)
+{
+	struct msg m = { .type = MSG_GROUP_POINT, .u.group_point = *p };
+	struct req *req = asked(s, WIRE_REQ_GROUP);
+
+	return req ? answer(s, &m, req->id) : -EINVAL;
+}
+
+int serve_group_end(struct serve *s, const struct wire_group_name *g)
+{
+	struct msg m = { .type = MSG_GROUP_END, .u.group_end = *g };
+	struct req *req = asked(s, WIRE_REQ_GROUP);
 	int r;
 
 	if (!req)

@@ -22,17 +22,7 @@
 #include "wire/msg.h"
 #include "wire/session.h"
 #include "wire/session_core.h"
-
-struct dial {
-	struct session_core core;
-	bool accepted;
-	enum wire_role role;
-	uint64_t features;		/* both understand */
-	uint64_t hello_request;
-	struct uuid session;
-	struct req_queue pings;
-	bool secret_in_out;
-};
+#include "wire/session_dial.h"
 
 DEFINE_CLEANUP(struct dial, dial_free)
 
@@ -82,9 +72,14 @@ struct buf *dial_out(struct dial *d)
 	return &d->core.out;
 }
 
+bool dial_knows(const struct dial *d, uint64_t feature)
+{
+	return d->features & feature;
+}
+
 /* ---- what the owner asks for ---- */
 
-static int check_ready(const struct dial *d, enum wire_role role)
+int dial_check_ready(const struct dial *d, enum wire_role role)
 {
 	if (d->core.over || d->core.closing)
 		return -ESHUTDOWN;
@@ -93,22 +88,20 @@ static int check_ready(const struct dial *d, enum wire_role role)
 
 static int check_volume(const struct dial *d)
 {
-	int r = check_ready(d, WIRE_ROLE_SENDER);
+	int r = dial_check_ready(d, WIRE_ROLE_SENDER);
 
 	if (!r && d->core.volume.state != VOLUME_OPEN)
 		r = -ENOTCONN;
 	return r;
 }
 
-/* A message that is not answered. */
-static int tell(struct dial *d, struct msg *m)
+int dial_tell(struct dial *d, struct msg *m)
 {
 	m->request = 0;
 	return msg_encode(&d->core.out, m);
 }
 
-/* One that is: numbered, and remembered with what it asks for. */
-static int ask(struct dial *d, struct msg *m, const struct req *about)
+int dial_ask(struct dial *d, struct msg *m, const struct req *about)
 {
 	struct session_core *s = &d->core;
 	struct req *req;
@@ -131,13 +124,13 @@ static int ask(struct dial *d, struct msg *m, const struct req *about)
 int dial_volume_open(struct dial *d, const struct wire_volume_open *v)
 {
 	struct msg m = { .type = MSG_VOLUME_OPEN, .u.volume_open = *v };
-	int r = check_ready(d, WIRE_ROLE_SENDER);
+	int r = dial_check_ready(d, WIRE_ROLE_SENDER);
 
 	if (r < 0)
 		return r;
 	if (d->core.volume.state != VOLUME_NONE)
 		return -EBUSY;
-	r = ask(d, &m, &(struct req){ .what = WIRE_REQ_VOLUME });
+	r = dial_ask(d, &m, &(struct req){ .what = WIRE_REQ_VOLUME });
 	if (!r)
 		volume_ask(&d->core.volume, v);
 	return r;
@@ -154,7 +147,7 @@ int dial_point_begin(struct dial *d, const struct delta *delta)
 		return r;
 	if (volume_judge_begin(v, delta))
 		return -EINVAL;
-	r = tell(d, &m);
+	r = dial_tell(d, &m);
 	if (!r)
 		volume_begin(v, delta);
 	return r;
@@ -172,7 +165,7 @@ int dial_units(struct dial *d, const uint8_t *p, size_t n)
 		return r;
 	if (volume_judge_units(v, p, n, &n_units))
 		return -EINVAL;
-	r = tell(d, &m);
+	r = dial_tell(d, &m);
 	if (!r)
 		v->units += n_units;
 	return r;
@@ -190,7 +183,7 @@ int dial_fp_query(struct dial *d, uint64_t first, uint32_t count)
 	if (count > WIRE_MAX_FP_BLOCKS ||
 	    !range_inside(first, count, v->n_blocks))
 		return -EINVAL;
-	return ask(d, &m, &(struct req){ .what = WIRE_REQ_FPS,
+	return dial_ask(d, &m, &(struct req){ .what = WIRE_REQ_FPS,
 					 .first = first, .count = count });
 }
 
@@ -205,10 +198,10 @@ int dial_verify(struct dial *d, bool fresh, const struct wire_extent *e,
 	int r = check_volume(d);
 
 	if (!r)
-		r = d->features & WIRE_FEATURE_VERIFY ? 0 : -EOPNOTSUPP;
+		r = dial_knows(d, WIRE_FEATURE_VERIFY) ? 0 : -EOPNOTSUPP;
 	if (!r)
 		r = volume_put_extents(v, e, n, extents, &about.count);
-	return r ? r : ask(d, &m, &about);
+	return r ? r : dial_ask(d, &m, &about);
 }
 
 int dial_commit(struct dial *d, const struct wire_commit *c)
@@ -222,6 +215,10 @@ int dial_commit(struct dial *d, const struct wire_commit *c)
 		return r;
 	if (s->volume.commit.outstanding)
 		return -EBUSY;
+	if (!uuid_is_zero(&c->group.uuid))
+		m.type = MSG_GROUP_COMMIT;
+	if (m.type == MSG_GROUP_COMMIT && !dial_knows(d, WIRE_FEATURE_GROUPS))
+		return -EOPNOTSUPP;
 	m.u.commit.units = s->volume.units;
 	if (volume_judge_commit(&s->volume, &m.u.commit))
 		return -EINVAL;
@@ -245,7 +242,7 @@ int dial_confirm(struct dial *d, uint64_t epoch, uint64_t seq,
 		return r;
 	if (v->commit.outstanding)
 		return -EBUSY;
-	return volume_judge_confirm(v, seq) ? -EINVAL : tell(d, &m);
+	return volume_judge_confirm(v, seq) ? -EINVAL : dial_tell(d, &m);
 }
 
 int dial_discard(struct dial *d)
@@ -255,7 +252,7 @@ int dial_discard(struct dial *d)
 	int r = check_volume(d);
 
 	if (!r)
-		r = ask(d, &m, &(struct req){ .what = WIRE_REQ_DISCARD });
+		r = dial_ask(d, &m, &(struct req){ .what = WIRE_REQ_DISCARD });
 	if (!r)
 		volume_discard(v);
 	return r;
@@ -269,82 +266,9 @@ int dial_escrow(struct dial *d, const char *text, size_t len)
 	int r = check_volume(d);
 
 	if (!r)
-		r = ask(d, &m, &(struct req){ .what = WIRE_REQ_ESCROW });
+		r = dial_ask(d, &m, &(struct req){ .what = WIRE_REQ_ESCROW });
 	if (!r)
 		d->secret_in_out = true;
-	return r;
-}
-
-/* Longer than any name: refused as one. */
-static int copy_name(char out[WIRE_NAME_MAX + 1], const char *name)
-{
-	size_t n = strlen(name);
-
-	if (n > WIRE_NAME_MAX)
-		return -EINVAL;
-	memcpy(out, name, n + 1);
-	return 0;
-}
-
-int dial_points_query(struct dial *d, const char *source, const char *name)
-{
-	struct msg m = { .type = MSG_POINTS_QUERY };
-	int r = check_ready(d, WIRE_ROLE_READER);
-
-	if (!r)
-		r = copy_name(m.u.points_query.source, source ? source : "");
-	if (!r)
-		r = copy_name(m.u.points_query.name, name);
-	return r ? r : ask(d, &m, &(struct req){ .what = WIRE_REQ_POINTS });
-}
-
-int dial_view_open(struct dial *d, const struct wire_view_open *v)
-{
-	struct session_core *s = &d->core;
-	struct msg m = { .type = MSG_VIEW_OPEN, .u.view_open = *v };
-	int r = check_ready(d, WIRE_ROLE_READER);
-
-	if (r < 0)
-		return r;
-	if (view_count(&s->views) + req_count(&s->pending, WIRE_REQ_VIEW) >=
-	    WIRE_MAX_VIEWS)
-		return -EBUSY;
-	return ask(d, &m, &(struct req){ .what = WIRE_REQ_VIEW });
-}
-
-int dial_view_read(struct dial *d, uint32_t handle, uint64_t first,
-		   uint32_t count)
-{
-	struct session_view *view = view_find(&d->core.views, handle);
-	struct msg m = { .type = MSG_VIEW_READ, .handle = handle,
-			 .u.range = { first, count } };
-	int r = check_ready(d, WIRE_ROLE_READER);
-
-	if (r < 0)
-		return r;
-	if (!view || count > WIRE_MAX_READ_BLOCKS ||
-	    !range_inside(first, count, view->n_blocks))
-		return -EINVAL;
-	return ask(d, &m, &(struct req){ .what = WIRE_REQ_READ,
-					 .handle = handle,
-					 .first = first, .count = count });
-}
-
-int dial_view_close(struct dial *d, uint32_t handle)
-{
-	struct session_view *view = view_find(&d->core.views, handle);
-	struct msg m = { .type = MSG_VIEW_CLOSE, .handle = handle };
-	int r = check_ready(d, WIRE_ROLE_READER);
-
-	if (r < 0)
-		return r;
-	if (!view)
-		return -EINVAL;
-	if (req_has_reads(&d->core.pending, handle))
-		return -EBUSY;
-	r = tell(d, &m);
-	if (!r)
-		view->used = false;
 	return r;
 }
 
@@ -352,7 +276,7 @@ int dial_ping(struct dial *d)
 {
 	struct session_core *s = &d->core;
 	struct msg m = { .type = MSG_PING, .request = s->last_request + 1 };
-	int r = check_ready(d, d->role);
+	int r = dial_check_ready(d, d->role);
 
 	if (r < 0)
 		return r;
@@ -505,12 +429,28 @@ static int take_point(struct dial *d, const struct msg *m,
 	if (!answered(d, m, WIRE_REQ_POINTS))
 		return refuse(d, m, "not asked for", err);
 	ev->type = DIAL_POINT;
-	if (m->type == MSG_POINT) {
+	if (m->type != MSG_POINTS_END) {
 		ev->point = m->u.point;
 		return 0;
 	}
 	req_pop(&d->core.pending);
 	ev->type = DIAL_POINTS_END;
+	return 0;
+}
+
+static int take_group(struct dial *d, const struct msg *m,
+		      struct dial_event *ev, struct err *err)
+{
+	if (!answered(d, m, WIRE_REQ_GROUP))
+		return refuse(d, m, "not asked for", err);
+	if (m->type == MSG_GROUP_POINT) {
+		ev->type = DIAL_GROUP_POINT;
+		ev->group_point = m->u.group_point;
+		return 0;
+	}
+	req_pop(&d->core.pending);
+	ev->type = DIAL_GROUP_END;
+	ev->group = m->u.group_end;
 	return 0;
 }
 
@@ -629,8 +569,12 @@ static int take(struct dial *d, const struct msg *m, struct dial_event *ev,
 	case MSG_ACK:
 		return take_ack(d, m, ev, err);
 	case MSG_POINT:
+	case MSG_MEMBER_POINT:
 	case MSG_POINTS_END:
 		return take_point(d, m, ev, err);
+	case MSG_GROUP_POINT:
+	case MSG_GROUP_END:
+		return take_group(d, m, ev, err);
 	case MSG_VIEW:
 		return take_view(d, m, ev, err);
 	case MSG_PIECE:

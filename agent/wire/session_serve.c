@@ -78,6 +78,12 @@ static struct req *expect(struct serve *s, const struct msg *m,
 }
 
 static const char too_many[] = "too many requests are unanswered";
+static const char not_agreed[] = "a feature that was not agreed upon";
+
+bool serve_knows(const struct serve *s, uint64_t feature)
+{
+	return s->features & feature;
+}
 
 static int take_hello(struct serve *s, const struct msg *m,
 		      struct serve_event *ev, struct err *err)
@@ -171,8 +177,8 @@ static int take_verify(struct serve *s, const struct msg *m,
 	struct req *req;
 	uint32_t i;
 
-	if (!(s->features & WIRE_FEATURE_VERIFY))
-		return refuse(s, m, "a feature that was not agreed upon", err);
+	if (!serve_knows(s, WIRE_FEATURE_VERIFY))
+		return refuse(s, m, not_agreed, err);
 	for (i = 0; i < v->n_extents; i++) {
 		struct wire_extent e = wire_extent_get(v->extents, i);
 
@@ -190,11 +196,14 @@ static int take_verify(struct serve *s, const struct msg *m,
 	return 0;
 }
 
+/* COMMIT, and the same of a group's member. */
 static int take_commit(struct serve *s, const struct msg *m,
 		       struct serve_event *ev, struct err *err)
 {
 	const char *why = volume_judge_commit(&s->core.volume, &m->u.commit);
 
+	if (m->type == MSG_GROUP_COMMIT && !serve_knows(s, WIRE_FEATURE_GROUPS))
+		why = not_agreed;
 	if (why)
 		return refuse(s, m, why, err);
 	volume_commit(&s->core.volume, &m->u.commit, m->request);
@@ -238,12 +247,17 @@ static int take_implied(struct serve *s, const struct msg *m,
 	return 0;
 }
 
+/* POINTS_QUERY, and of a group. */
 static int take_points_query(struct serve *s, const struct msg *m,
 			     struct serve_event *ev, struct err *err)
 {
-	if (!expect(s, m, WIRE_REQ_POINTS))
+	bool group = m->type == MSG_GROUP_QUERY;
+
+	if (group && !serve_knows(s, WIRE_FEATURE_GROUPS))
+		return refuse(s, m, not_agreed, err);
+	if (!expect(s, m, group ? WIRE_REQ_GROUP : WIRE_REQ_POINTS))
 		return refuse(s, m, too_many, err);
-	ev->type = SERVE_POINTS_QUERY;
+	ev->type = group ? SERVE_GROUP_QUERY : SERVE_POINTS_QUERY;
 	memcpy(ev->source, m->u.points_query.source, sizeof(ev->source));
 	memcpy(ev->name, m->u.points_query.name, sizeof(ev->name));
 	return 0;
@@ -333,10 +347,12 @@ static const struct place {
 	{ MSG_FP_QUERY, ABOUT_VOLUME, true },
 	{ MSG_VERIFY, ABOUT_VOLUME, true },
 	{ MSG_COMMIT, ABOUT_VOLUME, true },
+	{ MSG_GROUP_COMMIT, ABOUT_VOLUME, true },
 	{ MSG_CONFIRM, ABOUT_VOLUME, false },
 	{ MSG_DISCARD, ABOUT_VOLUME, true },
 	{ MSG_ESCROW, ABOUT_VOLUME, true },
 	{ MSG_POINTS_QUERY, ABOUT_VIEWS, true },
+	{ MSG_GROUP_QUERY, ABOUT_VIEWS, true },
 	{ MSG_VIEW_OPEN, ABOUT_VIEWS, true },
 	{ MSG_VIEW_READ, ABOUT_VIEW, true },
 	{ MSG_VIEW_CLOSE, ABOUT_VIEW, false },
@@ -418,6 +434,7 @@ static int take(struct serve *s, const struct msg *m, struct serve_event *ev,
 	case MSG_VERIFY:
 		return take_verify(s, m, ev, err);
 	case MSG_COMMIT:
+	case MSG_GROUP_COMMIT:
 		return take_commit(s, m, ev, err);
 	case MSG_CONFIRM:
 		return take_confirm(s, m, ev, err);
@@ -425,6 +442,7 @@ static int take(struct serve *s, const struct msg *m, struct serve_event *ev,
 	case MSG_ESCROW:
 		return take_implied(s, m, ev, err);
 	case MSG_POINTS_QUERY:
+	case MSG_GROUP_QUERY:
 		return take_points_query(s, m, ev, err);
 	case MSG_VIEW_OPEN:
 		return take_view_open(s, m, ev, err);

@@ -139,31 +139,35 @@ static void part(uint8_t *p, size_t n)
 }
 
 /* Its head is set right first. Encoded again it must be the same bytes. */
-static void point(uint8_t *p, size_t n)
+static void point(enum rec_type type, uint8_t *p, size_t n)
 {
-	static const char domain[16] = "understudy-head\1";
+	const char *domain = type == REC_POINT ? "understudy-head\1" :
+						 "understudy-head\2";
+	const size_t refs = (size_t)point_body_bytes(type, 0);
 	struct point_foot f = { 0 };
 	struct buf b = { 0 };
 	struct digest d;
 	uint8_t *hashes;
 	size_t i, parts;
 
-	if (n < POINT_HEAD_BYTES)
+	if (n < refs)
 		return;
-	parts = (n - POINT_HEAD_BYTES) / POINT_PART_BYTES;
+	parts = (n - refs) / POINT_PART_BYTES;
 	hashes = malloc(parts * DIGEST_BYTES + 1);
 	must(hashes != NULL);
 	for (i = 0; i < parts; i++)
 		memcpy(hashes + i * DIGEST_BYTES,
-		       p + POINT_HEAD_BYTES + i * POINT_PART_BYTES + 32,
+		       p + refs + i * POINT_PART_BYTES + 32,
 		       DIGEST_BYTES);
 	must(!digest_of((struct iovec[]){ { (void *)domain, 16 },
 					  { p, 184 },
+					  { p + POINT_HEAD_BYTES,
+					    refs - POINT_HEAD_BYTES },
 					  { hashes, parts * DIGEST_BYTES } },
-			3, &d));
+			4, &d));
 	memcpy(p + 184, d.b, HEAD_BYTES);
 	free(hashes);
-	if (point_get(p, n, &f) == 0) {
+	if (point_get(type, p, n, &f) == 0) {
 		must(f.n_parts == parts);
 		must(point_put(&b, &f) == 0 && b.len == n);
 		must(!memcmp(b.data + 184, p + 184, HEAD_BYTES));
@@ -197,7 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		part(copy, n);
 		break;
 	case 4:
-		point(copy, n);
+		point(data[0] / 5 % 2 ? REC_GROUP_POINT : REC_POINT, copy, n);
 		break;
 	}
 	free(copy);

@@ -218,12 +218,14 @@ static void put_part_of(struct forge *f, struct input *in, size_t start)
 	f->n_units = 0;
 }
 
-static void put_point(struct forge *f, struct input *in)
+/* Of what type it is to be. */
+static enum rec_type put_point(struct forge *f, struct input *in)
 {
 	struct point_foot foot = { .volume = volume_id, .ord = f->ord,
 				   .parts = f->parts,
 				   .n_parts = f->n_parts };
 	struct point_info *i = &foot.info;
+	uint8_t how;
 
 	i->meta.epoch = 1 + (in_u8(in) & 1);
 	i->meta.seq = in_u8(in);
@@ -231,13 +233,21 @@ static void put_point(struct forge *f, struct input *in)
 	i->meta.flip_wall_ns = (int64_t)in_number(in);
 	i->changed_bytes = in_number(in);
 	i->prev_head = f->head;
-	if (in_u8(in) == 0xff)
+	how = in_u8(in);
+	if (how == 0xff)
 		i->prev_head.b[0] ^= 1;
+	if (how == 0xfe) {
+		i->meta.group.uuid.b[0] = 1 + (in_u8(in) & 1);
+		i->meta.group.seq = in_u8(in);
+		i->meta.group.n_members = in_u8(in);
+		i->meta.group.name[0] = (char)in_u8(in);
+	}
 	if (point_put(&f->b, &foot) == 0) {
 		f->head = i->head;
 		f->ord++;
 	}
 	f->n_parts = 0;
+	return point_record_type(&i->meta);
 }
 
 static void put_epoch(struct forge *f, struct input *in)
@@ -265,7 +275,7 @@ static void put_record(struct forge *f, struct input *in)
 	static const uint8_t types[] = { REC_VOLUME, REC_DELTA, REC_UNITS,
 					 REC_PART, REC_POINT, REC_EPOCH,
 					 REC_DISCARD };
-	unsigned int op = in_u8(in) % N_OPS, n;
+	unsigned int op = in_u8(in) % N_OPS, n, type = 0;
 	size_t start = f->b.len;
 
 	if (op == OP_NEXT_SEGMENT) {
@@ -289,7 +299,7 @@ static void put_record(struct forge *f, struct input *in)
 	else if (op == OP_PART)
 		put_part_of(f, in, start);
 	else if (op == OP_POINT)
-		put_point(f, in);
+		type = put_point(f, in);
 	else if (op == OP_EPOCH)
 		put_epoch(f, in);
 	else if (op == OP_DISCARD)
@@ -300,7 +310,7 @@ static void put_record(struct forge *f, struct input *in)
 	if (op == OP_RAW)
 		end_record(f, start, in_u8(in) & 15, in_u8(in) & 1);
 	else
-		end_record(f, start, types[op], 0);
+		end_record(f, start, type ? type : types[op], 0);
 	if (op == OP_PART && f->n_parts)
 		f->parts[f->n_parts - 1].bytes = (uint32_t)(f->b.len - start);
 }

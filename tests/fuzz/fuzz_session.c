@@ -24,6 +24,11 @@ static const uint8_t held[WIRE_MAX_VERIFY_BLOCKS * WIRE_HELD_BYTES];
 static const struct uuid volume = { { 1 } };
 static const struct uuid session = { { 2 } };
 
+static uint8_t members[WIRE_MEMBER_BYTES];
+static const struct wire_group_point group_point = {
+	.seq = 1, .n_members = 1, .members = members };
+static const struct wire_group_name group_name = { { { 3 } }, "a", "g" };
+
 static void must(int ok)
 {
 	if (!ok)
@@ -86,6 +91,10 @@ static void serve_owner(struct serve *s, const struct serve_event *ev)
 	case SERVE_POINTS_QUERY:
 		must(!serve_point(s, &view.point));
 		must(!serve_points_end(s));
+		break;
+	case SERVE_GROUP_QUERY:
+		must(!serve_group_point(s, &group_point));
+		must(!serve_group_end(s, &group_name));
 		break;
 	case SERVE_VIEW_OPEN:
 		while (serve_view(s, &view))
@@ -160,6 +169,7 @@ static void ask_as_reader(struct ends *e, unsigned int how_far)
 	struct wire_view_open v = { .name = "b" };
 
 	must(!dial_points_query(e->d, NULL, "b"));
+	must(!dial_group_query(e->d, NULL, "g"));
 	must(!dial_view_open(e->d, &v));
 	if (how_far < 2)
 		return;
@@ -172,8 +182,12 @@ static void ask_as_reader(struct ends *e, unsigned int how_far)
 /* 0 nothing said, 1 accepted and asked, 2 open, 3 more asked. */
 static void start(struct ends *e, enum wire_role role, unsigned int how_far)
 {
+	static const struct wire_member m = { .volume = { { 1 } }, .epoch = 1,
+					      .seq = 1, .size_bytes = 1,
+					      .name = "b" };
 	struct wire_hello hello = { .role = role };
 
+	wire_member_put(members, 0, &m);
 	memset(e, 0, sizeof(*e));
 	e->d = dial_new(&hello);
 	e->s = serve_new();

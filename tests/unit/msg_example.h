@@ -23,6 +23,7 @@ static const uint8_t example_held[2 * WIRE_HELD_BYTES] = {
 
 static const struct uuid uuid_a = { { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
 				      14, 15, 16 } };
+static uint8_t example_members[2 * WIRE_MEMBER_BYTES];
 static const struct uuid uuid_b = { { 0xf1, 0xf2, 0xf3 } };
 static const struct wire_head head_a = { { 0xaa, 0xbb, 0xcc } };
 static const struct wire_head head_b = { { 0xdd, 0xee } };
@@ -33,6 +34,20 @@ static const struct wire_point example_point = {
 	.size_bytes = 1 << 20, .changed_bytes = 4096, .stored_bytes = 300,
 	.pins = 2,
 };
+
+static const struct wire_group example_group = {
+	.uuid = { { 0xab, 0xcd } }, .seq = 41, .n_members = 3, .name = "shop",
+};
+
+static inline void example_member_put(uint8_t *members, uint32_t i,
+				      const char *name)
+{
+	struct wire_member m = { .volume = { { 7, (uint8_t)i } }, .epoch = 2,
+				 .seq = 40 + i, .size_bytes = 4096 };
+
+	(void)strncpy(m.name, name, WIRE_NAME_MAX);
+	wire_member_put(members, i, &m);
+}
 
 static const struct delta example_delta = {
 	.volume = { { 1, 2 } }, .epoch = 3, .seq = 17, .key_id = 1,
@@ -116,6 +131,31 @@ static inline void fill_example(struct msg *m, enum msg_type type)
 			.size_bytes = 4096, .label = "l", .prev_head = head_a,
 			.units = 12 };
 		return;
+	case MSG_GROUP_COMMIT:
+		m->u.commit = (struct wire_commit){
+			.epoch = 3, .seq = 17, .flip_wall_ns = 5, .kind = 1,
+			.size_bytes = 4096, .label = "l", .prev_head = head_a,
+			.units = 12, .group = example_group };
+		return;
+	case MSG_MEMBER_POINT:
+		m->u.point = example_point;
+		m->u.point.group = example_group;
+		m->u.point.group_complete = true;
+		return;
+	case MSG_GROUP_POINT:
+		example_member_put(example_members, 0, "db1");
+		example_member_put(example_members, 1, "wal1");
+		m->u.group_point = (struct wire_group_point){
+			.seq = 9, .flip_wall_ns = 5, .received_wall_ns = 6,
+			.kind = 2, .damaged = true, .label = "l",
+			.size_bytes = 8192, .changed_bytes = 1,
+			.stored_bytes = 2, .n_members = 2,
+			.members = example_members };
+		return;
+	case MSG_GROUP_END:
+		m->u.group_end = (struct wire_group_name){ uuid_a, "web1",
+							   "shop" };
+		return;
 	case MSG_ACK:
 		m->u.ack = (struct wire_ack){
 			.session = uuid_a, .epoch = 3, .seq = 17,
@@ -126,6 +166,7 @@ static inline void fill_example(struct msg *m, enum msg_type type)
 		m->u.confirm = (struct msg_confirm){ 3, 17, -1 };
 		return;
 	case MSG_POINTS_QUERY:
+	case MSG_GROUP_QUERY:
 		m->u.points_query = (struct msg_points_query){ "web1", "db1" };
 		return;
 	case MSG_POINT:

@@ -227,8 +227,8 @@ TEST(point_round_trip_with_no_one_and_many_parts)
 		_cleanup_buf_ struct buf b = { 0 };
 
 		ASSERT_OK(point_put(&b, &f));
-		ASSERT_U64(b.len, point_body_bytes(counts[i]));
-		ASSERT_OK(point_get(b.data, b.len, &back));
+		ASSERT_U64(b.len, point_body_bytes(REC_POINT, counts[i]));
+		ASSERT_OK(point_get(REC_POINT, b.data, b.len, &back));
 		EXPECT_MEM(&back.info.head, &f.info.head, HEAD_BYTES);
 		EXPECT_MEM(&back.info.prev_head, &f.info.prev_head,
 			   HEAD_BYTES);
@@ -258,7 +258,7 @@ TEST(point_head_covers_all_but_where_parts_lie)
 
 		b.data[i] ^= 0x10;
 		back.parts = NULL;
-		if (point_get(b.data, b.len, &back) == 0) {
+		if (point_get(REC_POINT, b.data, b.len, &back) == 0) {
 			free(back.parts);
 			unnoticed += !place;
 		}
@@ -276,7 +276,7 @@ TEST(point_cut_short_is_refused_at_every_length)
 
 	ASSERT_OK(point_put(&b, &f));
 	for (n = 0; n < b.len; n++)
-		ASSERT_INT(point_get(b.data, n, &back), -EBADMSG);
+		ASSERT_INT(point_get(REC_POINT, b.data, n, &back), -EBADMSG);
 }
 
 TEST(heads_differ_when_anything_said_differs)

@@ -206,6 +206,7 @@ TEST(numbers_and_limits_are_the_documented_ones)
 		{ 27, "ESCROW", 8192, -EPROTO },
 		{ 28, "VERIFY", 12289, -EPROTO },
 		{ 29, "VERIFIED", -EPROTO, 17428 },
+		{ 30, "GROUP_COMMIT", 233, -EPROTO },
 		{ 32, "POINTS_QUERY", 132, -EPROTO },
 		{ 33, "POINT", -EPROTO, 128 },
 		{ 34, "POINTS_END", -EPROTO, 0 },
@@ -215,6 +216,10 @@ TEST(numbers_and_limits_are_the_documented_ones)
 		{ 38, "PIECE", -EPROTO, 65953 },
 		{ 39, "READ_END", -EPROTO, 12 },
 		{ 40, "VIEW_CLOSE", 0, -EPROTO },
+		{ 41, "MEMBER_POINT", -EPROTO, 223 },
+		{ 42, "GROUP_QUERY", 132, -EPROTO },
+		{ 43, "GROUP_POINT", -EPROTO, 6776 },
+		{ 44, "GROUP_END", -EPROTO, 148 },
 	};
 	size_t i;
 
@@ -250,7 +255,10 @@ TEST(the_bytes_of_version_1_do_not_change)
 	memset(example_units, 0x66, sizeof(example_units));
 	for (i = 0; i < N_TYPES; i++) {
 		/* Those of a feature came later. */
-		if (all_types[i] == MSG_VERIFY || all_types[i] == MSG_VERIFIED)
+		if (all_types[i] == MSG_VERIFY ||
+		    all_types[i] == MSG_VERIFIED ||
+		    all_types[i] == MSG_GROUP_COMMIT ||
+		    all_types[i] >= MSG_MEMBER_POINT)
 			continue;
 		encode_example(&b, all_types[i]);
 		buf_put(&all, b.data, b.len);
@@ -258,6 +266,35 @@ TEST(the_bytes_of_version_1_do_not_change)
 	ASSERT_TRUE(EVP_Digest(all.data, all.len, digest, NULL, EVP_sha256(),
 			       NULL));
 	EXPECT_MEM(digest, golden, sizeof(golden));
+}
+
+TEST(the_bytes_of_groups_do_not_change)
+{
+	static const uint8_t group[34] = { 0xab, 0xcd, [16] = 41, [24] = 3,
+					   [28] = 4, [30] = 's', 'h', 'o',
+					   'p' };
+	static const uint8_t member[WIRE_MEMBER_BYTES] = {
+		7, 1, [16] = 2, [24] = 41, [33] = 0x10, [40] = 'w', 'a', 'l',
+		'1' };
+	_cleanup_buf_ struct buf b = { 0 }, old = { 0 };
+
+	encode_example(&old, MSG_COMMIT);
+	encode_example(&b, MSG_GROUP_COMMIT);
+	ASSERT_U64(b.len, old.len + sizeof(group));
+	EXPECT_MEM(b.data + FRAME_HEADER_BYTES, old.data + FRAME_HEADER_BYTES,
+		   old.len - FRAME_HEADER_BYTES);
+	EXPECT_MEM(b.data + old.len, group, sizeof(group));
+	encode_example(&old, MSG_POINT);
+	encode_example(&b, MSG_MEMBER_POINT);
+	ASSERT_U64(b.len, old.len + sizeof(group) + 1);
+	EXPECT_MEM(b.data + old.len, group, sizeof(group));
+	EXPECT_INT(b.data[b.len - 1], 1);
+	encode_example(&b, MSG_GROUP_POINT);
+	ASSERT_U64(b.len, FRAME_HEADER_BYTES + 57 + 2 * sizeof(member));
+	EXPECT_INT(b.data[FRAME_HEADER_BYTES], 9);
+	EXPECT_INT(b.data[FRAME_HEADER_BYTES + 53], 2);
+	EXPECT_MEM(b.data + FRAME_HEADER_BYTES + 57 + sizeof(member), member,
+		   sizeof(member));
 }
 
 TEST(the_bytes_of_verify_do_not_change)

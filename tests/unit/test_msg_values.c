@@ -26,6 +26,12 @@ TEST(bad_names_are_refused)
 	EXPECT_REFUSED(MSG_VIEW_OPEN, m.u.view_open.name[0] = 0);
 	EXPECT_REFUSED(MSG_VIEW, m.u.view.source[0] = 0);
 	EXPECT_REFUSED(MSG_COMMIT, m.u.commit.label[0] = '\n');
+	EXPECT_REFUSED(MSG_GROUP_COMMIT, m.u.commit.label[0] = '\n');
+	EXPECT_REFUSED(MSG_GROUP_COMMIT, m.u.commit.group.name[0] = 0);
+	EXPECT_REFUSED(MSG_GROUP_COMMIT, m.u.commit.group.name[1] = '/');
+	EXPECT_REFUSED(MSG_GROUP_QUERY, m.u.group_query.name[0] = 0);
+	EXPECT_REFUSED(MSG_GROUP_END, m.u.group_end.source[0] = 0);
+	EXPECT_REFUSED(MSG_GROUP_POINT, m.u.group_point.label[0] = '\n');
 	EXPECT_REFUSED(MSG_POINT, m.u.point.label[0] = '\x1b');
 	EXPECT_REFUSED(MSG_HELLO, m.u.hello.software[0] = '\x7f');
 }
@@ -74,6 +80,39 @@ TEST(bad_numbers_are_refused)
 				    m.u.bytes.n = sizeof(too_long)));
 }
 
+TEST(bad_groups_are_refused)
+{
+	EXPECT_REFUSED(MSG_GROUP_COMMIT,
+		       m.u.commit.group.uuid = (struct uuid){ 0 });
+	EXPECT_REFUSED(MSG_GROUP_COMMIT, m.u.commit.group.seq = 0);
+	EXPECT_REFUSED(MSG_GROUP_COMMIT, m.u.commit.group.seq = 1ULL << 63);
+	EXPECT_REFUSED(MSG_GROUP_COMMIT, m.u.commit.group.n_members = 0);
+	EXPECT_REFUSED(MSG_GROUP_COMMIT, m.u.commit.group.n_members = 65);
+	EXPECT_REFUSED(MSG_GROUP_COMMIT, m.u.commit.seq = 0);
+	EXPECT_REFUSED(MSG_MEMBER_POINT, m.u.point.group.seq = 0);
+	EXPECT_REFUSED(MSG_MEMBER_POINT, m.u.point.seq = 0);
+	EXPECT_REFUSED(MSG_GROUP_END, m.u.group_end.uuid = (struct uuid){ 0 });
+	EXPECT_REFUSED(MSG_GROUP_POINT, m.u.group_point.seq = 0);
+	EXPECT_REFUSED(MSG_GROUP_POINT, m.u.group_point.kind = 4);
+	EXPECT_REFUSED(MSG_GROUP_POINT, m.u.group_point.n_members = 0);
+}
+
+TEST(members_of_a_group_point_are_sound_and_by_rising_name)
+{
+	uint8_t *second = example_members + WIRE_MEMBER_BYTES;
+
+	/* the name begins at 40, the point at 16, the size at 32 */
+	EXPECT_REFUSED(MSG_GROUP_POINT, example_member_put(second, 0, "db1"));
+	EXPECT_REFUSED(MSG_GROUP_POINT, example_member_put(second, 0, "db0"));
+	EXPECT_REFUSED(MSG_GROUP_POINT, second[40] = 0);
+	EXPECT_REFUSED(MSG_GROUP_POINT, second[40 + 63] = 'x');
+	EXPECT_REFUSED(MSG_GROUP_POINT, put_le64(second + 16, 0));
+	EXPECT_REFUSED(MSG_GROUP_POINT, put_le64(second + 24, 0));
+	EXPECT_REFUSED(MSG_GROUP_POINT, put_le64(second + 32, 0));
+	EXPECT_REFUSED(MSG_GROUP_POINT, put_le64(second + 32, UINT64_MAX));
+	EXPECT_REFUSED(MSG_GROUP_POINT, memset(second, 0, 16));
+}
+
 TEST(flags_are_zero_or_one)
 {
 	_cleanup_buf_ struct buf b = { 0 };
@@ -117,6 +156,10 @@ TEST(the_longest_of_every_string_fits_its_limit)
 	EXPECT_OK(encode_one(&m));
 	fill_example(&m, MSG_COMMIT);
 	memcpy(m.u.commit.label, text, 65);
+	EXPECT_OK(encode_one(&m));
+	fill_example(&m, MSG_GROUP_COMMIT);
+	memcpy(m.u.commit.label, text, 65);
+	memcpy(m.u.commit.group.name, name, 65);
 	EXPECT_OK(encode_one(&m));
 	fill_example(&m, MSG_VOLUME_OPEN);
 	memcpy(m.u.volume_open.name, name, 65);
