@@ -24,7 +24,8 @@ const struct opt points_opts[] = {
 };
 
 struct points_sink {
-	struct output_table *table;	/* NULL: JSON */
+	struct output_table *table;	/* NULL: JSON, or no row yet */
+	bool json;
 	FILE *spool;
 	bool any;
 };
@@ -53,6 +54,79 @@ static void add_row(struct output_table *t, const json_t *p)
 	output_table_cell(t, output_text(p, "label"));
 }
 
+/* db1@12 wal1@40 */
+static void add_members(struct output_table *t, const json_t *members)
+{
+	char text[64 * 90] = "";
+	const json_t *m;
+	size_t i, n = 0;
+
+	json_array_foreach(members, i, m) {
+		int k = snprintf(text + n, sizeof(text) - n, "%s%s@%lld",
+				 i ? " " : "", output_text(m, "volume"),
+				 (long long)json_integer_value(
+					 json_object_get(m, "seq")));
+
+		if (k < 0 || (size_t)k >= sizeof(text) - n)
+			break;
+		n += (size_t)k;
+	}
+	output_table_cell(t, text);
+}
+
+static void add_group_row(struct output_table *t, const json_t *p)
+{
+	char text[32];
+
+	output_table_row(t);
+	(void)snprintf(text, sizeof(text), "%lld",
+		       (long long)json_integer_value(
+			       json_object_get(p, "seq")));
+	output_table_cell(t, text);
+	output_table_cell(t, output_text(p, "time"));
+	output_table_cell(t, output_text(p, "received"));
+	output_table_cell(t, output_text(p, "kind"));
+	output_table_cell(t, output_text(p, "state"));
+	output_size(p, "changed_bytes", text);
+	output_table_cell(t, text);
+	output_size(p, "stored_bytes", text);
+	output_table_cell(t, text);
+	add_members(t, json_object_get(p, "members"));
+	output_table_cell(t, output_text(p, "label"));
+}
+
+static struct output_table *new_table(bool group)
+{
+	static const struct output_column of_volume[] = {
+		{ "POINT", true },   { "EPOCH", true },	  { "TIME", false },
+		{ "RECEIVED", false }, { "KIND", false },  { "STATE", false },
+		{ "CHANGED", true }, { "STORED", true },  { "LABEL", false },
+	};
+	static const struct output_column of_group[] = {
+		{ "POINT", true },   { "TIME", false },	  { "RECEIVED", false },
+		{ "KIND", false },   { "STATE", false },  { "CHANGED", true },
+		{ "STORED", true },  { "MEMBERS", false }, { "LABEL", false },
+	};
+
+	return group ? output_table_new(of_group, ARRAY_SIZE(of_group)) :
+		       output_table_new(of_volume, ARRAY_SIZE(of_volume));
+}
+
+static int show_row(struct points_sink *sink, const json_t *p)
+{
+	bool group = json_object_get(p, "members") != NULL;
+
+	if (!sink->table)
+		sink->table = new_table(group);
+	if (!sink->table)
+		return -ENOMEM;
+	if (group)
+		add_group_row(sink->table, p);
+	else
+		add_row(sink->table, p);
+	return 0;
+}
+
 static int spool_row(struct points_sink *sink, const json_t *p)
 {
 	_cleanup_free_ char *line = ctl_json_line(p);
@@ -71,28 +145,27 @@ static int take_part(void *arg, const json_t *body, struct err *err)
 	size_t i;
 
 	json_array_foreach(json_object_get(body, "points"), i, p) {
-		if (sink->table)
-			add_row(sink->table, p);
-		else if (spool_row(sink, p) < 0)
+		if ((sink->json ? spool_row(sink, p) : show_row(sink, p)) < 0)
 			return err_set(err, -EIO, "failed", "points",
 				       "no room for what the daemon answers");
 	}
 	return 0;
 }
 
-/* {"volume":V,"points":[ what was spooled ]} */
+/* {"volume":V,"points":[ what was spooled ]}, or "group" */
 static int print_spool(struct points_sink *sink, const json_t *result)
 {
-	_cleanup_free_ char *volume = NULL;
+	const char *what = json_object_get(result, "group") ? "group" :
+							      "volume";
+	_cleanup_free_ char *name = NULL;
 	char bytes[65536];
 	size_t n;
 
-	volume = json_dumps(json_object_get(result, "volume"),
-			    JSON_ENCODE_ANY);
-	if (!volume || fflush(sink->spool))
+	name = json_dumps(json_object_get(result, what), JSON_ENCODE_ANY);
+	if (!name || fflush(sink->spool))
 		return CTL_EXIT_FAILED;
 	rewind(sink->spool);
-	(void)printf("{\"volume\":%s,\"points\":[", volume);
+	(void)printf("{\"%s\":%s,\"points\":[", what, name);
 	while ((n = fread(bytes, 1, sizeof(bytes), sink->spool)) > 0)
 		(void)fwrite(bytes, 1, n, stdout);
 	if (ferror(sink->spool) || puts("]}") < 0)
@@ -102,17 +175,19 @@ static int print_spool(struct points_sink *sink, const json_t *result)
 
 static int open_sink(const struct ctl *ctl, struct points_sink *sink)
 {
-	static const struct output_column columns[] = {
-		{ "POINT", true },   { "EPOCH", true },	  { "TIME", false },
-		{ "RECEIVED", false }, { "KIND", false },  { "STATE", false },
-		{ "CHANGED", true }, { "STORED", true },  { "LABEL", false },
-	};
-
+	sink->json = ctl->json;
 	if (ctl->json)
 		sink->spool = tmpfile();
-	else
-		sink->table = output_table_new(columns, ARRAY_SIZE(columns));
-	return sink->spool || sink->table ? 0 : -ENOMEM;
+	return sink->spool || !ctl->json ? 0 : -ENOMEM;
+}
+
+/* With its heads also when there is no row. */
+static int print_table(struct points_sink *sink, const json_t *result)
+{
+	if (!sink->table)
+		sink->table = new_table(json_object_get(result, "group"));
+	return sink->table ? output_table_end(TAKE_PTR(sink->table)) :
+			     CTL_EXIT_FAILED;
 }
 
 int cmd_points(struct ctl *ctl, void *o, char **args, int n_args)
@@ -142,7 +217,7 @@ int cmd_points(struct ctl *ctl, void *o, char **args, int n_args)
 	else if (ctl->json)
 		ret = print_spool(&sink, reply.result);
 	else
-		ret = output_table_end(TAKE_PTR(sink.table));
+		ret = print_table(&sink, reply.result);
 	output_table_free(sink.table);
 	if (sink.spool)
 		(void)fclose(sink.spool);

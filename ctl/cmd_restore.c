@@ -18,9 +18,13 @@
 #include "restore_args.h"
 
 struct restore_opts_read {
-	const char *point, *at, *to, *range, *key, *from, *store;
+	const char *point, *at, *range, *from, *store;
+	struct opt_list to, keys;
 	bool in_place, no_verify;
 };
+
+_Static_assert(sizeof(struct restore_opts_read) <= CTL_OPTS_MAX,
+	       "options fit");
 
 #define FIELD(name) offsetof(struct restore_opts_read, name)
 
@@ -29,12 +33,14 @@ const struct opt restore_opts[] = {
 	  "number, EPOCH:NUMBER, label or latest" },
 	{ "--at", OPT_TEXT, FIELD(at), "TIME",
 	  "the newest point no later than this" },
-	{ "--to", OPT_TEXT, FIELD(to), "PATH", "a device or a file" },
+	{ "--to", OPT_LIST, FIELD(to), "PATH",
+	  "a device or a file; of a group a directory, or MEMBER=PATH of each" },
 	{ "--range", OPT_TEXT, FIELD(range), "OFF:LEN",
 	  "only these bytes of the volume" },
 	{ "--in-place", OPT_FLAG, FIELD(in_place), NULL,
 	  "write only what differs" },
-	{ "--key", OPT_TEXT, FIELD(key), "FILE", "an exported key" },
+	{ "--key", OPT_LIST, FIELD(keys), "FILE",
+	  "an exported key; of a group one of each member" },
 	{ "--from", OPT_TEXT, FIELD(from), "REPLICA", "ask this replica" },
 	{ "--store", OPT_TEXT, FIELD(store), "DIR",
 	  "read this store, without a daemon" },
@@ -111,19 +117,32 @@ static int parse_request(const struct restore_opts_read *o, const char *arg,
 		ret = parse_range(o->range, rq, err);
 	if (ret < 0)
 		return ret;
-	if (!o->to)
+	if (!o->to.n)
 		return usage(err, "--to", "is missing",
 			     "say where to: --to PATH");
 	if (o->store && o->from)
 		return usage(err, "--from", "goes through a daemon, --store "
 			     "does without", "give one of them");
-	if (o->store && !o->key)
+	if (o->store && !o->keys.n)
 		return usage(err, "--key", "is missing",
 			     "without a daemon the key comes from --key FILE");
 	rq->from = o->from;
 	rq->store = o->store;
 	rq->in_place = o->in_place;
 	rq->no_verify = o->no_verify;
+	return 0;
+}
+
+/* It is no group: one target, and at most one key. */
+static int one_of_each(const struct restore_opts_read *o, struct err *err)
+{
+	static const char once[] = "of a volume there is one; it may be given "
+				   "several times for a group only";
+
+	if (o->to.n > 1)
+		return usage(err, "--to", "is given twice", once);
+	if (o->keys.n > 1)
+		return usage(err, "--key", "is given twice", once);
 	return 0;
 }
 
@@ -159,6 +178,11 @@ static json_t *daemon_args(const struct restore_request *rq)
 		json_object_set_new(args, "point", json_string(rq->point));
 	if (rq->at_ns)
 		json_object_set_new(args, "at_ns", json_integer(rq->at_ns));
+	if (*rq->uuid)
+		json_object_set_new(args, "uuid", json_string(rq->uuid));
+	if (rq->flip_ns)
+		json_object_set_new(args, "flip_ns",
+				    json_integer(rq->flip_ns));
 	if (rq->off_bytes)
 		json_object_set_new(args, "off_bytes",
 				    json_integer((json_int_t)rq->off_bytes));
@@ -214,8 +238,8 @@ static int by_store(struct restore_request *rq, struct client_reply *reply,
  * A target that is half of one point and half of something else must not be
  * taken for either.
  */
-static int fail(struct restore_request *rq, struct client_reply *reply,
-		bool untouched)
+void restore_tell_target(struct restore_request *rq, struct client_reply *reply,
+			 bool untouched)
 {
 	json_t *error;
 
@@ -233,7 +257,6 @@ static int fail(struct restore_request *rq, struct client_reply *reply,
 						    "incomplete"));
 	json_decref(reply->error);
 	reply->error = error;
-	return client_failure(rq->ctl, reply);
 }
 
 static int report(const struct restore_request *rq, json_t *result)
@@ -254,22 +277,59 @@ static int report(const struct restore_request *rq, json_t *result)
 		      written, rq->no_verify ? "" : ", read back", took) < 0;
 }
 
+int restore_one(struct restore_request *rq, struct client_reply *reply,
+		bool *untouched)
+{
+	int ret;
+
+	*untouched = false;
+	progress_init(&rq->progress, rq->ctl, "restore");
+	ret = rq->store ? by_store(rq, reply, untouched) :
+			  by_daemon(rq, reply, untouched);
+	progress_end(&rq->progress);
+	return ret;
+}
+
 static int run(struct restore_request *rq)
 {
 	struct client_reply reply;
-	bool untouched = false;
-	int ret;
+	bool untouched;
+	int ret = restore_one(rq, &reply, &untouched);
 
-	progress_init(&rq->progress, rq->ctl, "restore");
-	ret = rq->store ? by_store(rq, &reply, &untouched) :
-			  by_daemon(rq, &reply, &untouched);
-	progress_end(&rq->progress);
-	if (ret < 0)
-		ret = fail(rq, &reply, untouched);
-	else
+	if (ret < 0) {
+		restore_tell_target(rq, &reply, untouched);
+		ret = client_failure(rq->ctl, &reply);
+	} else {
 		ret = report(rq, reply.result);
+	}
 	client_reply_free(&reply);
 	return ret;
+}
+
+static int of_volume(struct restore_request *rq,
+		     const struct restore_opts_read *o)
+{
+	struct err err = ERR_INIT;
+	int ret = one_of_each(o, &err);
+
+	if (!ret)
+		ret = open_key(o->keys.items[0], rq, &err);
+	if (!ret)
+		ret = target_open(o->to.items[0], &rq->target, &err);
+	ret = ret < 0 ? output_failure(rq->ctl->json, &err) : run(rq);
+	target_close(&rq->target);
+	if (rq->key_fd >= 0)
+		(void)close(rq->key_fd);
+	return ret;
+}
+
+static int of_group(struct restore_request *rq, json_t *point,
+		    const struct restore_opts_read *o)
+{
+	const struct restore_list to = { o->to.items, o->to.n };
+	const struct restore_list keys = { o->keys.items, o->keys.n };
+
+	return restore_group(rq, point, &to, &keys);
 }
 
 int cmd_restore(struct ctl *ctl, void *o, char **args, int n_args)
@@ -277,18 +337,17 @@ int cmd_restore(struct ctl *ctl, void *o, char **args, int n_args)
 	const struct restore_opts_read *opts = o;
 	struct restore_request rq = { .ctl = ctl, .key_fd = -1 };
 	struct err err = ERR_INIT;
+	json_t *point = NULL;
 	int ret;
 
 	(void)n_args;
 	rq.target.fd = -1;
 	ret = parse_request(opts, args[0], &rq, &err);
 	if (!ret)
-		ret = open_key(opts->key, &rq, &err);
-	if (!ret)
-		ret = target_open(opts->to, &rq.target, &err);
-	ret = ret < 0 ? output_failure(ctl->json, &err) : run(&rq);
-	target_close(&rq.target);
-	if (rq.key_fd >= 0)
-		(void)close(rq.key_fd);
+		ret = restore_group_find(&rq, &point, &err);
+	if (ret < 0)
+		return output_failure(ctl->json, &err);
+	ret = ret ? of_volume(&rq, opts) : of_group(&rq, point, opts);
+	json_decref(point);
 	return ret;
 }

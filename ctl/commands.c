@@ -27,7 +27,7 @@ const struct command commands[] = {
 	{ "sync", "VOLUME [--label TEXT] [--timeout TIME]",
 	  "take a point now and wait until it is durable", sync_opts, 1, 1,
 	  cmd_sync },
-	{ "points", "VOLUME [--from REPLICA]", "list the recovery points",
+	{ "points", "VOLUME|GROUP [--from REPLICA]", "list the recovery points",
 	  points_opts, 1, 1, cmd_points },
 	{ "pause", "[VOLUME]", "stop shipping; tracking goes on", NULL, 0, 1,
 	  cmd_pause },
@@ -42,7 +42,7 @@ const struct command commands[] = {
 	  "read and check everything that is stored of it", scrub_opts, 1, 1,
 	  cmd_scrub },
 	{ "restore",
-	  "VOLUME[@POINT] [--point POINT | --at TIME] --to PATH [--range "
+	  "VOLUME|GROUP[@POINT] [--point POINT | --at TIME] --to PATH [--range "
 	  "OFF:LEN] [--in-place] [--key FILE] [--from REPLICA | --store DIR]",
 	  "write a point to a device or file", restore_opts, 1, 1,
 	  cmd_restore },

@@ -64,7 +64,7 @@ struct command {
 	int (*run)(struct ctl *ctl, void *o, char **args, int n_args);
 };
 
-#define CTL_OPTS_MAX 1024
+#define CTL_OPTS_MAX 2048
 extern const struct command commands[];	/* a NULL name ends it */
 
 int cmd_doctor(struct ctl *ctl, void *o, char **args, int n_args);

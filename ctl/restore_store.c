@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/rnd.h"
+#include "control/groups.h"
 #include "control/key_fd.h"
 #include "control/stored.h"
 #include "restore_args.h"
@@ -36,7 +37,8 @@ static int open_image(struct store *s, const struct restore_request *rq,
 	struct view *view;
 	int ret;
 
-	ret = volume_name_parse(rq->volume, &name, err);
+	/* A volume is its UUID; names may have changed hands. */
+	ret = volume_name_parse(*rq->uuid ? rq->uuid : rq->volume, &name, err);
 	if (!ret)
 		ret = stored_find_volume(s, &name, &v, err);
 	if (!ret)
@@ -57,6 +59,11 @@ static int open_image(struct store *s, const struct restore_request *rq,
 	volume_key_wipe(&key.key);
 	if (ret < 0)
 		return ret;
+	if (rq->flip_ns && p.meta.flip_wall_ns != rq->flip_ns) {
+		image_close(TAKE_PTR(*out));
+		return err_set(err, -ESTALE, "point-changed", rq->volume,
+			       "the point is not the one of the group any more");
+	}
 	(void)snprintf((*out)->name, sizeof((*out)->name), "%s/%s", v.source,
 		       v.name);
 	return 0;
@@ -100,24 +107,76 @@ static int run(struct store *s, struct restore_request *rq, json_t **result,
 	return *result ? 0 : -ENOMEM;
 }
 
-int restore_from_store(struct restore_request *rq, json_t **result,
-		       bool *untouched, struct err *err)
+static int show(void *arg, const struct wire_group_point *p)
 {
-	const struct sigaction stop = { .sa_handler = on_signal };
+	group_choice_show(arg, p);
+	return 0;
+}
+
+static int find_group(struct store *s, const struct restore_request *rq,
+		      json_t **point, struct err *err)
+{
+	struct group_choice choice = { .sel = rq->selector };
+	struct volume_name name;
+	struct group_info g;
+	int ret = volume_name_parse(rq->volume, &name, err);
+
+	if (ret < 0)
+		return ret;
+	ret = stored_find_group(s, &name, &g, err);
+	if (ret == -ENOENT) {
+		err_clear(err);
+		return 1;
+	}
+	if (!ret)
+		ret = group_choice_check(&rq->selector, rq->volume, err);
+	if (!ret)
+		ret = stored_group_points(s, &g, show, &choice);
+	if (ret < 0)
+		return err_sys(err, ret, "store", rq->volume,
+			       "list the points");
+	*point = group_choice_json(&choice, g.source, g.name, err);
+	return *point ? 0 : err->num;
+}
+
+static int open_to_read(const char *path, struct store **out, struct err *err)
+{
 	const struct store_config cfg = {
-		.path = rq->store,
+		.path = path,
 		.io = io_posix(),
 		.clock = clock_real(),
 		.rnd = rnd_system(),
 		.read_only = true,
 	};
+	int ret = store_open(&cfg, out, err);
+
+	return ret < 0 ? err_sys(err, ret, "store", path, "open") : 0;
+}
+
+int restore_group_in_store(struct restore_request *rq, json_t **point,
+			   struct err *err)
+{
+	struct store *s;
+	int ret = open_to_read(rq->store, &s, err);
+
+	if (ret < 0)
+		return ret;
+	ret = find_group(s, rq, point, err);
+	store_close(s);
+	return ret;
+}
+
+int restore_from_store(struct restore_request *rq, json_t **result,
+		       bool *untouched, struct err *err)
+{
+	const struct sigaction stop = { .sa_handler = on_signal };
 	struct store *s;
 	int ret;
 
 	*untouched = true;
-	ret = store_open(&cfg, &s, err);
+	ret = open_to_read(rq->store, &s, err);
 	if (ret < 0)
-		return err_sys(err, ret, "store", rq->store, "open");
+		return ret;
 	(void)sigaction(SIGINT, &stop, NULL);
 	(void)sigaction(SIGTERM, &stop, NULL);
 	ret = run(s, rq, result, untouched, err);

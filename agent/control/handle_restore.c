@@ -31,6 +31,9 @@ struct restore_args {
 	uint64_t off_bytes, len_bytes;
 	bool in_place, no_verify, has_key;
 	char target[512];		/* its name, for messages only */
+	/* A member of a group point: it must be of this volume and time. */
+	char uuid[UUID_TEXT_SIZE];
+	uint64_t flip_ns;
 };
 
 static const struct ctl_arg restore_table[] = {
@@ -44,6 +47,8 @@ static const struct ctl_arg restore_table[] = {
 	CTL_ARG(struct restore_args, no_verify, CTL_ARG_BOOL, false),
 	CTL_ARG(struct restore_args, has_key, CTL_ARG_BOOL, false),
 	CTL_ARG(struct restore_args, target, CTL_ARG_TEXT, true),
+	CTL_ARG(struct restore_args, uuid, CTL_ARG_TEXT, false),
+	CTL_ARG(struct restore_args, flip_ns, CTL_ARG_U64, false),
 };
 
 struct restore_call {
@@ -164,6 +169,43 @@ static int image_from_remote(struct restore_call *rc, const struct lookup *l,
 	return ret;
 }
 
+/* SOURCE/NAME of a volume that is protected here: its key is at hand. */
+static void find_protected(struct restore_call *rc, struct lookup *l)
+{
+	struct daemon_volume **all;
+	struct volume_status st;
+	struct uuid uuid;
+	size_t i, n;
+
+	if (l->kind != LOOKUP_NOWHERE || uuid_parse(rc->a.uuid, &uuid) < 0 ||
+	    daemon_volumes_get(rc->d, &all, &n) < 0)
+		return;
+	for (i = 0; i < n && l->kind == LOOKUP_NOWHERE; i++) {
+		volume_get_status(daemon_volume(all[i]), &st);
+		if (uuid_equal(&st.uuid, &uuid) &&
+		    !daemon_volume_get(rc->d, st.name, &l->dv))
+			l->kind = LOOKUP_LOCAL;
+	}
+	daemon_volumes_put(rc->d, all, n);
+}
+
+/* What was found is what the group point is made of. */
+static int check_is_member(const struct restore_call *rc,
+			   const struct image *im, struct err *err)
+{
+	char uuid[UUID_TEXT_SIZE];
+
+	uuid_format(&im->volume, uuid);
+	if ((!*rc->a.uuid || !strcmp(uuid, rc->a.uuid)) &&
+	    (!rc->a.flip_ns ||
+	     im->point.meta.flip_wall_ns == (int64_t)rc->a.flip_ns))
+		return 0;
+	return err_set(err, -ESTALE, "point-changed", im->name,
+		       "point %llu:%llu is not the one of the group any more",
+		       (unsigned long long)im->point.meta.epoch,
+		       (unsigned long long)im->point.meta.seq);
+}
+
 static int open_image(struct restore_call *rc, struct image **out,
 		      struct err *err)
 {
@@ -172,11 +214,16 @@ static int open_image(struct restore_call *rc, struct image **out,
 
 	if (ret < 0)
 		return ret;
+	find_protected(rc, &l);
 	if (l.kind == LOOKUP_STORED && !*rc->a.from)
 		ret = stored_image(rc, &l, out, err);
 	else
 		ret = image_from_remote(rc, &l, out, err);
 	lookup_release(rc->d, &l);
+	if (!ret)
+		ret = check_is_member(rc, *out, err);
+	if (ret < 0)
+		image_close(TAKE_PTR(*out));
 	return ret;
 }
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* `status` and `points`. Threads of the control socket. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "control/groups.h"
 #include "control/handlers.h"
 #include "source/remote_image.h"
 
@@ -132,15 +135,23 @@ static int flush_points(struct points_out *po)
 	return ctl_call_part(po->call, body);
 }
 
-static int put_point(void *arg, const struct wire_point *p)
+static int put_row(struct points_out *po, json_t *row)
 {
-	struct points_out *po = arg;
-
-	if (json_array_append_new(po->rows, point_json(p)))
+	if (json_array_append_new(po->rows, row))
 		return -ENOMEM;
 	if (json_array_size(po->rows) < POINTS_PER_PART)
 		return ctl_call_is_cancelled(po->call) ? -ECANCELED : 0;
 	return flush_points(po);
+}
+
+static int put_point(void *arg, const struct wire_point *p)
+{
+	return put_row(arg, point_json(p));
+}
+
+static int put_group_point(void *arg, const struct wire_group_point *p)
+{
+	return put_row(arg, group_point_json(p));
 }
 
 /*
@@ -166,7 +177,7 @@ static int collect_point(void *arg, const struct point_info *p)
 	return b->n == POINTS_PER_WALK;
 }
 
-static int stored_points(struct daemon *d, const struct uuid *volume,
+static int stored_points(struct daemon *d, const struct volume_info *v,
 			 struct points_out *po)
 {
 	struct store *s = replica_store(daemon_replica(d));
@@ -181,7 +192,7 @@ static int stored_points(struct daemon *d, const struct uuid *volume,
 	b.rows = rows;
 	do {
 		b.n = 0;
-		more = store_points(s, volume, false, collect_point, &b);
+		more = store_points(s, &v->uuid, false, collect_point, &b);
 		if (more < 0)
 			return more;
 		for (i = 0; i < b.n; i++) {
@@ -189,6 +200,9 @@ static int stored_points(struct daemon *d, const struct uuid *volume,
 			int ret;
 
 			point_from_info(&rows[i], &p);
+			p.group_complete =
+				store_group_is_complete(s, v->source,
+							&rows[i].meta) == 1;
 			ret = put_point(po, &p);
 			if (ret < 0)
 				return ret;
@@ -219,33 +233,65 @@ static int remote_volume_points(struct daemon *d, const struct lookup *l,
 	return ret;
 }
 
-int handle_points(void *arg, struct ctl_call *call, json_t **result,
-		  struct err *err)
+/* 0; -ENOENT "no-group": perhaps it is a volume. */
+static int group_points(struct daemon *d, const struct points_args *a,
+			struct points_out *po, json_t **result,
+			struct err *err)
 {
-	struct points_out po = { .call = call, .rows = json_array() };
-	struct daemon *d = arg;
-	struct points_args a;
-	struct lookup l;
-	int ret;
+	const struct group_walk w = { put_group_point, po };
+	struct wire_group_name g = { 0 };
+	char full[SELECTOR_VOLUME_SIZE];
+	int ret = group_walk(d, a->volume, a->from, &w, &g, err);
 
-	ret = ctl_args_decode(ctl_call_request(call)->args, points_table,
-			      ARRAY_SIZE(points_table), &a, err);
 	if (!ret)
-		ret = lookup_volume(d, a.volume, &l, err);
-	if (ret < 0) {
-		json_decref(po.rows);
+		ret = flush_points(po);
+	if (ret < 0)
+		return err_sys(err, ret, "failed", a->volume,
+			       "list the points");
+	(void)snprintf(full, sizeof(full), "%s/%s", g.source, g.name);
+	*result = json_pack("{s:s}", "group", full);
+	return *result ? 0 : handler_no_memory("points", err);
+}
+
+static int volume_points(struct daemon *d, const struct points_args *a,
+			 struct points_out *po, json_t **result,
+			 struct err *err)
+{
+	struct lookup l;
+	int ret = lookup_volume(d, a->volume, &l, err);
+
+	if (ret < 0)
 		return ret;
-	}
-	if (l.kind == LOOKUP_STORED && !*a.from)
-		ret = stored_points(d, &l.info.uuid, &po);
+	if (l.kind == LOOKUP_STORED && !*a->from)
+		ret = stored_points(d, &l.info, po);
 	else
-		ret = remote_volume_points(d, &l, a.from, &po, err);
+		ret = remote_volume_points(d, &l, a->from, po, err);
 	if (!ret)
-		ret = flush_points(&po);
-	json_decref(po.rows);
+		ret = flush_points(po);
 	lookup_release(d, &l);
 	if (ret < 0)
 		return err_sys(err, ret, "failed", l.full, "list the points");
 	*result = json_pack("{s:s}", "volume", l.full);
 	return *result ? 0 : handler_no_memory("points", err);
+}
+
+int handle_points(void *arg, struct ctl_call *call, json_t **result,
+		  struct err *err)
+{
+	struct points_out po = { .call = call, .rows = json_array() };
+	struct err mine = ERR_INIT;
+	struct points_args a;
+	int ret;
+
+	ret = ctl_args_decode(ctl_call_request(call)->args, points_table,
+			      ARRAY_SIZE(points_table), &a, err);
+	if (!ret) {
+		ret = group_points(arg, &a, &po, result, &mine);
+		if (!strcmp(mine.code, "no-group"))
+			ret = volume_points(arg, &a, &po, result, err);
+		else if (ret < 0)
+			err_copy(err, &mine);
+	}
+	json_decref(po.rows);
+	return ret;
 }

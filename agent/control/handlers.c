@@ -233,6 +233,7 @@ const struct ctl_verb control_verbs[] = {
 	{ "pause", handle_pause, false },
 	{ "resume", handle_resume, false },
 	{ "resync", handle_resync, false },
+	{ "group-point", handle_group_point, true },
 	{ "restore", handle_restore, true },
 	{ "verify", handle_verify, true },
 	{ "scrub", handle_scrub, true },

@@ -16,6 +16,8 @@ int handle_status(void *arg, struct ctl_call *call, json_t **result,
 		  struct err *err);
 int handle_points(void *arg, struct ctl_call *call, json_t **result,
 		  struct err *err);
+int handle_group_point(void *arg, struct ctl_call *call, json_t **result,
+		       struct err *err);
 int handle_restore(void *arg, struct ctl_call *call, json_t **result,
 		   struct err *err);
 int handle_events(void *arg, struct ctl_call *call, json_t **result,
@@ -76,6 +78,18 @@ void lookup_release(struct daemon *d, struct lookup *l);
  */
 int lookup_replica(struct daemon *d, const struct lookup *l, const char *from,
 		   struct replica_config *out, struct err *err);
+
+/*
+ * The points of a group, and which one was found: of this replica's store, or
+ * of a replica that this daemon ships to. -ENOENT "no-group"; -ENOTUNIQ.
+ */
+struct group_walk {
+	int (*cb)(void *arg, const struct wire_group_point *p);
+	void *arg;
+};
+int group_walk(struct daemon *d, const char *text, const char *from,
+	       const struct group_walk *w, struct wire_group_name *out,
+	       struct err *err);
 
 /* The documented JSON of a volume and of a point. NULL: out of memory. */
 json_t *volume_status_json(const struct volume_status *s);

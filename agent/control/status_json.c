@@ -116,9 +116,10 @@ json_t *replica_volume_json(const struct replica_volume_status *s)
 	const struct volume_info *v = &s->info;
 	const struct point_meta *m = &v->newest.meta;
 	json_t *who = json_pack(
-		"{s:s,s:s,s:n,s:o,s:s,s:s,s:o,s:o,s:o,s:n,s:n}", "name",
-		v->name, "source", v->source, "group", "uuid",
-		uuid_json(&v->uuid), "role", "replica", "state", s->state,
+		"{s:s,s:s,s:s?,s:o,s:s,s:s,s:o,s:o,s:o,s:n,s:n}", "name",
+		v->name, "source", v->source, "group",
+		v->has_point && point_has_group(m) ? m->group.name : NULL,
+		"uuid", uuid_json(&v->uuid), "role", "replica", "state", s->state,
 		"reason", ctl_text_json(s->reason), "message",
 		ctl_text_json(s->message), "since",
 		ctl_time_json(s->since_wall_ns), "remedy", "device");
@@ -158,11 +159,27 @@ void point_from_info(const struct point_info *info, struct wire_point *out)
 	out->changed_bytes = info->changed_bytes;
 	out->stored_bytes = info->stored_bytes;
 	out->pins = info->pins;
+	out->group.uuid = info->meta.group.uuid;
+	out->group.seq = info->meta.group.seq;
+	out->group.n_members = info->meta.group.n_members;
+	memcpy(out->group.name, info->meta.group.name,
+	       sizeof(out->group.name));
+}
+
+static json_t *group_of_point_json(const struct wire_point *p)
+{
+	const struct wire_group *g = &p->group;
+
+	if (uuid_is_zero(&g->uuid))
+		return json_null();
+	return json_pack("{s:s,s:I,s:i,s:b}", "name", g->name, "seq",
+			 (json_int_t)g->seq, "members", (int)g->n_members,
+			 "complete", p->group_complete);
 }
 
 json_t *point_json(const struct wire_point *p)
 {
-	return json_pack("{s:I,s:I,s:o,s:o,s:s,s:o,s:s,s:I,s:I,s:I,s:[]}",
+	return json_pack("{s:I,s:I,s:o,s:o,s:s,s:o,s:s,s:I,s:I,s:I,s:[],s:o}",
 			 "seq", (json_int_t)p->seq, "epoch",
 			 (json_int_t)p->epoch, "time",
 			 ctl_time_json(p->flip_wall_ns), "received",
@@ -172,5 +189,6 @@ json_t *point_json(const struct wire_point *p)
 			 p->damaged ? "damaged" : "ok", "size_bytes",
 			 (json_int_t)p->size_bytes, "changed_bytes",
 			 (json_int_t)p->changed_bytes, "stored_bytes",
-			 (json_int_t)p->stored_bytes, "pins");
+			 (json_int_t)p->stored_bytes, "pins", "group",
+			 group_of_point_json(p));
 }

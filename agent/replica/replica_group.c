@@ -42,35 +42,11 @@ static int find_group(struct session *s, const char *source, const char *name,
 
 static int send_group_point(void *arg, const struct group_point *p)
 {
-	uint8_t members[STORE_MAX_GROUP_MEMBERS * WIRE_MEMBER_BYTES];
-	struct wire_group_point row = {
-		.seq = p->seq,
-		.flip_wall_ns = p->flip_wall_ns,
-		.received_wall_ns = p->received_wall_ns,
-		.kind = (uint8_t)p->kind,
-		.damaged = p->damaged,
-		.size_bytes = p->size_bytes,
-		.changed_bytes = p->changed_bytes,
-		.stored_bytes = p->stored_bytes,
-		.n_members = p->n_members,
-		.members = members,
-	};
+	uint8_t members[GROUP_MEMBERS_BYTES];
+	struct wire_group_point row;
 	struct session *s = arg;
-	uint32_t i;
 
-	snprintf(row.label, sizeof(row.label), "%s", p->label);
-	for (i = 0; i < p->n_members; i++) {
-		const struct group_member *from = &p->members[i];
-		struct wire_member m = {
-			.volume = from->volume,
-			.epoch = from->point.meta.epoch,
-			.seq = from->point.meta.seq,
-			.size_bytes = from->point.meta.size_bytes,
-		};
-
-		snprintf(m.name, sizeof(m.name), "%s", from->name);
-		wire_member_put(members, i, &m);
-	}
+	group_point_to_wire(p, members, &row);
 	if (session_answered(s, serve_group_point(s->serve, &row)) < 0)
 		return WALK_SESSION_FAILED;
 	return read_make_room(s);

@@ -34,6 +34,14 @@ int remote_points(struct remote *r, const char *name,
 		  int (*cb)(void *arg, const struct wire_point *p), void *arg,
 		  struct err *err);
 /*
+ * The points of a group, oldest first, and what it is called in full: as
+ * remote_points. -ENOENT "no-group", also from a replica that knows of none.
+ */
+int remote_group_points(struct remote *r, const char *name,
+			int (*cb)(void *arg, const struct wire_group_point *p),
+			void *arg, struct wire_group_name *out,
+			struct err *err);
+/*
  * Opens a view and makes an image of it; takes the remote on success. key
  * opens the units here; it does not travel. Read in rising order the image
  * asks ahead, by more the longer that goes on; what is under way stays in the

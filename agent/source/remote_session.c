@@ -236,3 +236,40 @@ int remote_points(struct remote *r, const char *name,
 	}
 	return n < 0 ? n : result;
 }
+
+static int no_groups(struct remote *r, const char *name, struct err *err)
+{
+	return err_set(err, -ENOENT, "no-group", r->object,
+		       "%s: the replica does not know groups", name);
+}
+
+int remote_group_points(struct remote *r, const char *name,
+			int (*cb)(void *arg, const struct wire_group_point *p),
+			void *arg, struct wire_group_name *out, struct err *err)
+{
+	char source[WIRE_NAME_MAX + 1], short_name[WIRE_NAME_MAX + 1];
+	struct dial_event ev;
+	int n, result = 0;
+
+	n = split_name(name, source, short_name, err);
+	if (n < 0)
+		return n;
+	n = dial_group_query(r->dial, source, short_name);
+	if (n == -EOPNOTSUPP)
+		return no_groups(r, name, err);
+	n = remote_asked(r, n, err);
+	while (n == 0) {
+		n = remote_next(r, &ev, err);
+		if (n < 0 || ev.type == DIAL_GROUP_END)
+			break;
+		if (ev.type == DIAL_ERROR)
+			n = wire_error_to_err(&ev.error, r->object, err);
+		else if (ev.type != DIAL_GROUP_POINT)
+			n = remote_unexpected(r, &ev, err);
+		else if (!result)
+			result = cb(arg, &ev.group_point);
+	}
+	if (n == 0)
+		*out = ev.group;
+	return n < 0 ? n : result;
+}

@@ -13,6 +13,7 @@
 #include "store/grouppoints.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -526,4 +527,37 @@ void group_point_free(struct group_point *p)
 {
 	free(p->members);
 	memset(p, 0, sizeof(*p));
+}
+
+void group_point_to_wire(const struct group_point *p,
+			 uint8_t members[GROUP_MEMBERS_BYTES],
+			 struct wire_group_point *out)
+{
+	uint32_t i;
+
+	*out = (struct wire_group_point){
+		.seq = p->seq,
+		.flip_wall_ns = p->flip_wall_ns,
+		.received_wall_ns = p->received_wall_ns,
+		.kind = (uint8_t)p->kind,
+		.damaged = p->damaged,
+		.size_bytes = p->size_bytes,
+		.changed_bytes = p->changed_bytes,
+		.stored_bytes = p->stored_bytes,
+		.n_members = p->n_members,
+		.members = members,
+	};
+	(void)snprintf(out->label, sizeof(out->label), "%s", p->label);
+	for (i = 0; i < p->n_members; i++) {
+		const struct group_member *from = &p->members[i];
+		struct wire_member m = {
+			.volume = from->volume,
+			.epoch = from->point.meta.epoch,
+			.seq = from->point.meta.seq,
+			.size_bytes = from->point.meta.size_bytes,
+		};
+
+		(void)snprintf(m.name, sizeof(m.name), "%s", from->name);
+		wire_member_put(members, i, &m);
+	}
 }

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "store/store.h"
+#include "wire/session.h"
 
 /*
  * Points that several volumes of one source have in common. A group point is
@@ -78,5 +79,11 @@ int store_group_find(struct store *s, struct group_search *search);
 /* A copy that outlives the callback; out was zeroed, or is freed. -ENOMEM. */
 int group_point_copy(const struct group_point *p, struct group_point *out);
 void group_point_free(struct group_point *p);
+
+/* As readers far away get it; its members are put into the bytes given. */
+#define GROUP_MEMBERS_BYTES (STORE_MAX_GROUP_MEMBERS * WIRE_MEMBER_BYTES)
+void group_point_to_wire(const struct group_point *p,
+			 uint8_t members[GROUP_MEMBERS_BYTES],
+			 struct wire_group_point *out);
 
 #endif
