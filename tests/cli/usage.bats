@@ -88,7 +88,7 @@ error_of() {
 	run_ctl 2 sync db1 --timeout 2d
 	run_ctl 2 resync
 	run_ctl 2 points
-	[[ $err == *"usage: understudyctl points VOLUME [--from REPLICA]" ]]
+	[[ $err == *"usage: understudyctl points VOLUME|GROUP [--from REPLICA]" ]]
 }
 
 @test "an option is never abbreviated" {

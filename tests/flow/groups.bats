@@ -199,6 +199,14 @@ code_is()
 	fails 1 offline shop@3 --to "$RIG/no" --key "$RIG/keys/db1.key"
 	code_is no-point
 	[ ! -e "$RIG/no" ]
+	# by who has read nothing but the format's description
+	"$BATS_TEST_DIRNAME/../reader/restore_point.py" "$RIG/store" \
+		"$RIG/keys/db1.key" 3 "$RIG/read.img"
+	holds "$RIG/read.img" e
+	run -0 "$BATS_TEST_DIRNAME/../reader/restore_point.py" "$RIG/store" \
+		"$RIG/keys/db1.key"
+	[[ "${lines[0]}" == *" first group 77000000-0000-0000-0000-000000000073 1 2 shop" ]]
+	[[ "${lines[1]}" != *group* ]]
 	# a volume as before
 	offline db1 --to "$RIG/one.img" --key "$RIG/keys/db1.key"
 	holds "$RIG/one.img" g

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 BLOCK, ZERO_FP = 4096, b"\1" + bytes(15)
-VOLUME, DELTA, UNITS, PART, POINT, EPOCH, DISCARD = range(1, 8)
+VOLUME, DELTA, UNITS, PART, POINT, EPOCH, DISCARD, _, GROUP_POINT = range(1, 10)
 U64 = 2**64 - 1
 
 
@@ -124,18 +124,27 @@ class Part:                                                     # section 7
 
 
 class Point:                                                    # section 8
-    def __init__(self, body, parts, previous, volume):
-        need(len(body) >= 216, "short point")
+    def __init__(self, body, parts, previous, volume, grouped):
+        refs_at = 312 if grouped else 216
+        need(len(body) >= refs_at, "short point")
         (uid, self.ordinal, self.epoch, self.seq, _, _, self.size, changed, _,
          _, n, label, before, self.head) = struct.unpack(
              "<16sQQQqqQQQII64s32s32s", body[:216])
         self.label, self.parts = text(label), parts
-        refs = list(struct.iter_unpack("<16sQII32s", body[216:]))
+        self.group, said = None, body[216:refs_at]
+        if grouped:
+            group, number, members, zero, name = struct.unpack("<16sQII64s",
+                                                               said)
+            need(any(group) and number > 0 and 1 <= members <= 64 and
+                 not zero and text(name), "group of a point")
+            self.group = uuid.UUID(bytes=group), number, members, text(name)
+        refs = list(struct.iter_unpack("<16sQII32s", body[refs_at:]))
         need((uid, self.ordinal, before) == (volume, previous.ordinal + 1,
              previous.head) and self.seq > 0, "a point does not follow")
         need([(r[:3], r[4]) for r in refs] == [(p.place, p.hash)
              for p in parts] and n == len(refs), "parts of a point")
-        need(self.head == sha(b"understudy-head\1", body[:184],
+        need(self.head == sha(b"understudy-head" + (b"\2" if grouped else
+                              b"\1"), body[:184], said,
                               *(p.hash for p in parts)), "head of a point")
         need(changed == BLOCK * sum(p.blocks for p in parts), "changed bytes")
 
@@ -181,8 +190,9 @@ class Volume:                                                   # section 10
             part = Part(body, s, offset, length)
             need(part.ordinal == newest.ordinal + 1, "a part does not follow")
             return staged + [part]
-        elif kind == POINT:
-            self.points.append(Point(body, staged, newest, self.uid))
+        elif kind in (POINT, GROUP_POINT):
+            self.points.append(Point(body, staged, newest, self.uid,
+                                     kind == GROUP_POINT))
             return []
         elif kind == EPOCH:
             uid, epoch, parent, seq, _, head = struct.unpack(
@@ -315,7 +325,8 @@ def main(store, key_file, word=None, image=None):
     volume = Volume(store, uid)
     if not image:
         for p in volume.points if word is None else [volume.find(word)]:
-            print(p.ordinal, p.epoch, p.seq, p.size, p.head.hex(), p.label)
+            print(p.ordinal, p.epoch, p.seq, p.size, p.head.hex(), p.label,
+                  *("group", *p.group) if p.group else ())
         return
     point, opener = volume.find(word), Opener(volume, keys)
     with open(image + ".part", "wb") as out:

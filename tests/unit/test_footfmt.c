@@ -298,3 +298,65 @@ TEST(heads_differ_when_anything_said_differs)
 	ASSERT_OK(point_put(&x, &b));
 	EXPECT_TRUE(memcmp(&a.info.head, &b.info.head, HEAD_BYTES) != 0);
 }
+
+static const struct point_group some_group = {
+	.uuid = { { 0x66, 6 } }, .seq = 12, .n_members = 3, .name = "shop",
+};
+
+TEST(a_group_comes_back_and_the_head_covers_every_byte_of_it)
+{
+	struct part_ref parts[2];
+	struct point_foot f = some_point(parts, 2), back;
+	_cleanup_buf_ struct buf b = { 0 };
+	size_t i;
+
+	f.info.meta.group = some_group;
+	ASSERT_OK(point_put(&b, &f));
+	ASSERT_U64(b.len, point_body_bytes(REC_GROUP_POINT, 2));
+	ASSERT_OK(point_get(REC_GROUP_POINT, b.data, b.len, &back));
+	EXPECT_TRUE(uuid_equal(&back.info.meta.group.uuid, &some_group.uuid));
+	EXPECT_U64(back.info.meta.group.seq, 12);
+	EXPECT_U64(back.info.meta.group.n_members, 3);
+	EXPECT_STR(back.info.meta.group.name, "shop");
+	EXPECT_MEM(&back.info.head, &f.info.head, HEAD_BYTES);
+	EXPECT_MEM(&back.parts[1].hash, &parts[1].hash, DIGEST_BYTES);
+	free(back.parts);
+	for (i = 0; i < POINT_HEAD_BYTES + POINT_GROUP_BYTES; i++) {
+		b.data[i] ^= 1;
+		EXPECT_INT(point_get(REC_GROUP_POINT, b.data, b.len, &back),
+			   -EBADMSG);
+		b.data[i] ^= 1;
+	}
+}
+
+TEST(a_group_point_is_no_point_and_the_other_way_round)
+{
+	struct part_ref parts[3];
+	struct point_foot f = some_point(parts, 3), back;
+	_cleanup_buf_ struct buf b = { 0 }, g = { 0 };
+
+	ASSERT_OK(point_put(&b, &f));
+	EXPECT_INT(point_get(REC_GROUP_POINT, b.data, b.len, &back), -EBADMSG);
+	f.info.meta.group = some_group;
+	ASSERT_OK(point_put(&g, &f));
+	EXPECT_INT(point_get(REC_POINT, g.data, g.len, &back), -EBADMSG);
+	EXPECT_TRUE(memcmp(b.data + 184, g.data + 184, HEAD_BYTES) != 0);
+}
+
+TEST(groups_that_cannot_be_are_not_written)
+{
+	struct part_ref parts[1];
+	struct point_foot f = some_point(parts, 1);
+	_cleanup_buf_ struct buf b = { 0 };
+
+	f.info.meta.group = some_group;
+	f.info.meta.group.seq = 0;
+	EXPECT_INT(point_put(&b, &f), -EINVAL);
+	f.info.meta.group = some_group;
+	f.info.meta.group.n_members = 65;
+	EXPECT_INT(point_put(&b, &f), -EINVAL);
+	f.info.meta.group = some_group;
+	f.info.meta.group.name[0] = 0;
+	EXPECT_INT(point_put(&b, &f), -EINVAL);
+	EXPECT_U64(b.len, 0);
+}
