@@ -272,6 +272,8 @@ struct history {
 	uint64_t acked_seq;
 	struct wire_head acked_head;
 	uint64_t next_seq;
+	struct wire_group group;	/* of the points to come; zero: none */
+	int64_t group_wall_ns;		/* their flip */
 	struct snapshot pending;	/* committed, not acknowledged */
 	struct snapshot snaps[HISTORY_MAX];
 	size_t n_snaps;
@@ -530,8 +532,11 @@ static inline struct wire_commit history_commit_of(struct history *h)
 		.kind = POINT_CRASH,
 		.size_bytes = h->size_bytes,
 		.prev_head = h->acked_head,
+		.group = h->group,
 	};
 
+	if (h->group.seq)
+		c.flip_wall_ns = h->group_wall_ns;
 	return c;
 }
 
