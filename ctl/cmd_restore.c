@@ -34,7 +34,7 @@ const struct opt restore_opts[] = {
 	{ "--at", OPT_TEXT, FIELD(at), "TIME",
 	  "the newest point no later than this" },
 	{ "--to", OPT_LIST, FIELD(to), "PATH",
-	  "a device or a file; of a group a directory, or MEMBER=PATH of each" },
+	  "a device or file; of a group a directory, or each MEMBER=PATH" },
 	{ "--range", OPT_TEXT, FIELD(range), "OFF:LEN",
 	  "only these bytes of the volume" },
 	{ "--in-place", OPT_FLAG, FIELD(in_place), NULL,
@@ -238,8 +238,8 @@ static int by_store(struct restore_request *rq, struct client_reply *reply,
  * A target that is half of one point and half of something else must not be
  * taken for either.
  */
-void restore_tell_target(struct restore_request *rq, struct client_reply *reply,
-			 bool untouched)
+void restore_tell_target(struct restore_request *rq,
+			 struct client_reply *reply, bool untouched)
 {
 	json_t *error;
 

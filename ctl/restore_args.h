@@ -54,7 +54,8 @@ int restore_group_find(struct restore_request *rq, json_t **point,
 		       struct err *err);
 /* The exit code. */
 int restore_group(struct restore_request *rq, json_t *point,
-		  const struct restore_list *to, const struct restore_list *keys);
+		  const struct restore_list *to,
+		  const struct restore_list *keys);
 /* restore_store.c: as restore_group_find, in the store's own files. */
 int restore_group_in_store(struct restore_request *rq, json_t **point,
 			   struct err *err);

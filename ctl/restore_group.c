@@ -30,7 +30,7 @@ struct member {
 	char path[PATH_MAX];
 	struct target target;
 	int key_fd;
-	const char *state;		/* "untouched", "incomplete", "restored" */
+	const char *state;		/* untouched, incomplete, restored */
 };
 
 struct group {
@@ -441,7 +441,8 @@ static void let_go(struct group *g)
 }
 
 int restore_group(struct restore_request *rq, json_t *point,
-		  const struct restore_list *to, const struct restore_list *keys)
+		  const struct restore_list *to,
+		  const struct restore_list *keys)
 {
 	struct group g = { .rq = rq, .point = point };
 	struct err err = ERR_INIT;

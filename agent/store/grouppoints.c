@@ -378,7 +378,7 @@ int store_group_is_complete(struct store *s, const char *source,
 
 struct found {
 	struct group_info info;
-	uint64_t seq;			/* of the footer the name is from */
+	uint64_t seq;			/* of the footer that named it */
 	int64_t flip_wall_ns;
 };
 

@@ -77,8 +77,8 @@ code_is()
 
 @test "points of a group: those that are whole, with their members" {
 	two_points
-	for list in "rctl --json points shop" "rctl --json points web1/shop"; do
-		run -0 $list
+	for name in shop web1/shop; do
+		run -0 rctl --json points "$name"
 		[ "$(jq -c '[.group, (.points | length)]' <<<"$output")" = \
 			'["web1/shop",2]' ]
 		[ "$(jq -c '[.points[] | [.seq, .label, .state, .kind,

@@ -147,7 +147,8 @@ static void ask_as_sender(struct ends *e, unsigned int how_far)
 	struct delta d = { .volume = volume, .epoch = 1, .seq = 6,
 			   .key_id = 1 };
 	struct wire_commit c = { .epoch = 1, .seq = 6,
-				 .size_bytes = open.size_bytes };
+				 .size_bytes = open.size_bytes,
+				 .group = { { { 4 } }, 1, 2, "g" } };
 
 	const struct wire_extent extents[] = { { 0, 1 }, { 50, 2 } };
 
@@ -169,8 +170,8 @@ static void ask_as_reader(struct ends *e, unsigned int how_far)
 	struct wire_view_open v = { .name = "b" };
 
 	must(!dial_points_query(e->d, NULL, "b"));
-	must(!dial_group_query(e->d, NULL, "g"));
 	must(!dial_view_open(e->d, &v));
+	must(!dial_group_query(e->d, NULL, "g"));
 	if (how_far < 2)
 		return;
 	exchange(e);
@@ -242,7 +243,7 @@ static void feed_records(struct ends *e, int at_dial, uint64_t request,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint64_t last_request[2][4] = { { 0, 2, 2, 6 },
-						     { 0, 3, 4, 5 } };
+						     { 0, 4, 5, 6 } };
 	unsigned int how_far, reader;
 	struct ends e;
 	int at_dial;
