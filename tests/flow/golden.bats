@@ -75,12 +75,12 @@ by_replica()
 @test "every point of the golden stores is read" {
 	local name
 
-	for name in whole torn rotated; do
+	for name in whole torn rotated grouped; do
 		golden $name
 		points_are_kept $name by_program
 		points_are_kept $name by_reader
 	done
-	[ "$(find "$GOLDEN" -name points | wc -l)" -eq 3 ]
+	[ "$(find "$GOLDEN" -name points | wc -l)" -eq 4 ]
 }
 
 @test "a golden store without its catalog is read, and one that is damaged refused" {
@@ -104,6 +104,17 @@ by_replica()
 	[[ $output == *"another image"* ]]
 }
 
+@test "points of a group in a golden store are read as such" {
+	golden grouped
+	"$BUILD/understudyctl" --json restore web1/shop --store "$STORE" \
+		--key "$KEY" --to "$RIG/out" >"$RIG/told"
+	jq -e '.seq == 2 and .members[0].seq == 3' "$RIG/told"
+	read -r _ _ size sum < <(grep '^1 3 ' "$GOLDEN/grouped/points")
+	has "$RIG/out/db1.img" "$size" "$sum"
+	by_reader_lists=$(tests/reader/restore_point.py "$STORE" "$KEY")
+	[ "$(grep -c ' group ' <<<"$by_reader_lists")" -eq 3 ]
+}
+
 # goes_on NAME: a replica takes up a copy, its source what it remembers
 goes_on()
 {
@@ -125,7 +136,7 @@ goes_on()
 @test "daemons go on from copies of the golden stores" {
 	local name epoch seq n
 
-	for name in whole torn rotated; do
+	for name in whole torn rotated grouped; do
 		goes_on $name
 		"$TOOLS/blocks" number "$DEV" 8192 4711
 		sync_point db1 --label new
@@ -155,7 +166,7 @@ goes_on()
 	local name
 
 	"$GOLDEN/../make" "$RIG/again"
-	for name in whole torn rotated; do
+	for name in whole torn rotated grouped; do
 		cmp "$RIG/again/$name/points" "$GOLDEN/$name/points"
 		cmp "$RIG/again/$name/key" "$GOLDEN/$name/key"
 	done

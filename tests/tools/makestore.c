@@ -21,6 +21,7 @@
  *	text FIRST COUNT	that can be
  *	mixed FIRST COUNT	either, zeros, and some that are half zeros
  *	zero FIRST COUNT	a zero unit
+ *	group NUMBER MEMBERS	of the group "shop": the next point is a member's
  *	commit [LABEL]		a point
  *	discard			what is staged
  */
@@ -59,6 +60,7 @@ struct maker {
 	uint32_t delta;
 	struct head head;
 	uint64_t seq;
+	struct point_group group;	/* of the next point */
 	uint8_t *image, *committed;	/* IMAGE_MAX bytes each */
 	struct buf units;
 };
@@ -309,6 +311,7 @@ static void commit(struct maker *m, const char *label)
 		.seq = m->seq + 1,
 		.flip_wall_ns = tick(&m->clock),
 		.size_bytes = m->spec.size_bytes,
+		.group = m->group,
 	};
 	struct acked acked = { .valid = true, .epoch = meta.epoch,
 			       .seq = meta.seq,
@@ -323,8 +326,17 @@ static void commit(struct maker *m, const char *label)
 	must(volstate_save_acked(&m->state, &acked, &err) == 0, "state", &err);
 	m->head = info.head;
 	m->seq = meta.seq;
+	memset(&m->group, 0, sizeof(m->group));
 	memcpy(m->committed, m->image, IMAGE_MAX);
 	write_image(m);
+}
+
+static void set_group(struct maker *m, const struct command *c)
+{
+	memset(m->group.uuid.b, 0x67, sizeof(m->group.uuid.b));
+	m->group.seq = c->arg[0];
+	m->group.n_members = (uint32_t)c->arg[1];
+	strcpy(m->group.name, "shop");
 }
 
 static void discard(struct maker *m)
@@ -378,6 +390,8 @@ static void act(struct maker *m, const struct command *c)
 		close_store(m);
 	else if (is(c, "begin"))
 		begin(m, c->text);
+	else if (is(c, "group"))
+		set_group(m, c);
 	else if (is(c, "commit"))
 		commit(m, c->text);
 	else if (is(c, "discard"))
