@@ -61,11 +61,11 @@ static const char damage_table[] =
 
 /* From version 2 on: what group a point is of; most points have no row. */
 static const char members_table[] =
-	"CREATE TABLE members(volume INTEGER, ord INTEGER, grp BLOB, "
+	"CREATE TABLE IF NOT EXISTS members(volume INTEGER, ord INTEGER, grp BLOB, "
 	"seq INTEGER, members INTEGER, name TEXT, sum INTEGER, "
 	"PRIMARY KEY(volume, ord)) WITHOUT ROWID;"
-	"CREATE INDEX members_group ON members(grp, seq);"
-	"CREATE INDEX members_volume ON members(volume, grp, seq);";
+	"CREATE INDEX IF NOT EXISTS members_group ON members(grp, seq);"
+	"CREATE INDEX IF NOT EXISTS members_volume ON members(volume, grp, seq);";
 
 static int sql_failed(struct catalog *c, int result, const char *what,
 		      struct err *err)

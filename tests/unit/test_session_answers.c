@@ -30,7 +30,8 @@ static struct msg accept_with(uint16_t version, uint64_t features,
 
 TEST(a_dialler_takes_no_acceptance_but_of_what_it_offered)
 {
-	const struct msg bad[] = { accept_with(2, 0, 1), accept_with(1, 2, 1),
+	const struct msg bad[] = { accept_with(2, 0, 1),
+				   accept_with(1, WIRE_FEATURES + 1, 1),
 				   accept_with(1, 0, 2),
 				   { .type = MSG_PONG, .request = 1 },
 				   { .type = MSG_DONE, .request = 1 } };
