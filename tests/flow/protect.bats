@@ -87,11 +87,11 @@ protected_volume()
 	rctl --json points vol | jq -e '
 		keys == ["points", "volume"] and .volume == "web1/vol" and
 		([.points[] | keys] | unique) == [["changed_bytes", "epoch",
-		"kind", "label", "pins", "received", "seq", "size_bytes",
-		"state", "stored_bytes", "time"]] and
+		"group", "kind", "label", "pins", "received", "seq",
+		"size_bytes", "state", "stored_bytes", "time"]] and
 		(.points[-1] | .label == "one" and .kind == "crash" and
 		.state == "ok" and .size_bytes == 33554432 and .pins == [] and
-		(.time | test("^[0-9-]{10}T[0-9:]{8}\\.[0-9]{3}Z$")))'
+		.group == null and (.time | test("^[0-9-]{10}T[0-9:]{8}\\.[0-9]{3}Z$")))'
 	# The source lists the same, over its session.
 	[ "$(ctl --json points vol | jq -c .points)" = \
 		"$(rctl --json points vol | jq -c .points)" ]
