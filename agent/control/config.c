@@ -38,6 +38,7 @@ void config_free(struct config *c)
 	free(c->store.accept);
 	free(c->replicas);
 	free(c->volumes);
+	free(c->groups);
 	free(c);
 }
 
@@ -171,13 +172,6 @@ static int check_headings(const struct conf *conf, struct err *err)
 		ret = check_unique(conf, i, err);
 		if (ret < 0)
 			return ret;
-		if (type != SECTION_GROUP)
-			continue;
-		conf_error(conf, s->line, err, "[group %s]: "
-			   CONFIG_UNSUPPORTED, s->name);
-		err_remedy(err, "set interval, rpo and replicas in each "
-			   "volume; their points are not taken together");
-		return -EINVAL;
 	}
 	return 0;
 }
@@ -270,7 +264,7 @@ static int check_volume(const struct conf *conf, struct conf_section *s,
 				  "on-contention: quiesce needs a `quiesce` "
 				  "that is not none");
 	/* With one cut a minute a lag of 10 s is no news. */
-	if (!rpo && v->rpo_ns / 2 < v->interval_ns)
+	if (!rpo && !v->group.name[0] && v->rpo_ns / 2 < v->interval_ns)
 		v->rpo_ns = v->interval_ns * 2;
 	for (i = 0; i < c->n_volumes; i++)
 		if (!strcmp(c->volumes[i].device, v->device))
@@ -279,6 +273,34 @@ static int check_volume(const struct conf *conf, struct conf_section *s,
 					  err, "device: %.64s is protected as "
 					  "volume %s already", v->device,
 					  c->volumes[i].name);
+	return 0;
+}
+
+static int read_group(const struct conf *conf, struct conf_section *s,
+		      struct config *c, struct err *err)
+{
+	struct group_section *g = &c->groups[c->n_groups];
+	struct key_context kc = {
+		.conf = conf, .section = s, .config = c, .target = g,
+	};
+	struct conf_item *rpo = conf_item_find(s, "rpo");
+	struct volume_config defaults;
+	int ret;
+
+	config_volume_defaults(&defaults, &c->daemon);
+	g->interval_ns = defaults.interval_ns;
+	g->rpo_ns = defaults.rpo_ns;
+	strcpy(g->group.name, s->name);
+	ret = config_read_section(SECTION_GROUP, &kc, err);
+	if (ret < 0)
+		return ret;
+	if (rpo && g->rpo_ns < g->interval_ns)
+		return conf_error(conf, rpo->line, err,
+				  "rpo: %s is shorter than the interval",
+				  rpo->value);
+	if (!rpo && g->rpo_ns / 2 < g->interval_ns)
+		g->rpo_ns = g->interval_ns * 2;
+	c->n_groups++;
 	return 0;
 }
 
@@ -293,6 +315,13 @@ static int read_volume(const struct conf *conf, struct conf_section *s,
 
 	config_volume_defaults(v, &c->daemon);
 	strcpy(v->name, s->name);
+	kc.group = config_group_of(c, v->name);
+	if (kc.group) {
+		v->group = kc.group->group;
+		v->replica = kc.group->replica;
+		v->interval_ns = kc.group->interval_ns;
+		v->rpo_ns = kc.group->rpo_ns;
+	}
 	ret = config_read_section(SECTION_VOLUME, &kc, err);
 	if (ret < 0)
 		return ret;
@@ -339,6 +368,9 @@ static int read_all(const struct conf *conf, struct config *c, struct err *err)
 	ret = read_each(conf, "replica", read_replica, c, err);
 	if (ret < 0)
 		return ret;
+	ret = read_each(conf, "group", read_group, c, err);
+	if (ret < 0)
+		return ret;
 	return read_each(conf, "volume", read_volume, c, err);
 }
 
@@ -354,8 +386,10 @@ static int build(const struct conf *conf, struct config **out,
 		c->store.accept = calloc(n, sizeof(*c->store.accept));
 		c->replicas = calloc(n, sizeof(*c->replicas));
 		c->volumes = calloc(n, sizeof(*c->volumes));
+		c->groups = calloc(n, sizeof(*c->groups));
 	}
-	if (!c || !c->store.accept || !c->replicas || !c->volumes)
+	if (!c || !c->store.accept || !c->replicas || !c->volumes ||
+	    !c->groups)
 		return err_sys(err, -ENOMEM, "no-memory", conf->path,
 			       "read the configuration");
 	ret = check_headings(conf, err);

@@ -26,6 +26,14 @@ struct daemon_config {			/* [daemon] */
 	uint64_t tracker_memory_bytes;
 };
 
+/* [group NAME]: what its members have from it. */
+struct group_section {
+	struct group_config group;
+	struct replica_config replica;
+	uint64_t interval_ns, rpo_ns;
+	unsigned int line;
+};
+
 struct config {
 	struct daemon_config daemon;
 	bool has_store;			/* this daemon is a replica */
@@ -34,6 +42,8 @@ struct config {
 	size_t n_replicas;
 	struct volume_config *volumes;
 	size_t n_volumes;
+	struct group_section *groups;
+	size_t n_groups;
 };
 
 /*
@@ -53,6 +63,11 @@ void config_daemon_defaults(struct daemon_config *out);
 bool config_quiesces(const struct config *c);
 const struct volume_config *config_volume(const struct config *c,
 					  const char *name);
+const struct group_section *config_group(const struct config *c,
+					 const char *name);
+/* The group that names this volume, or NULL. */
+const struct group_section *config_group_of(const struct config *c,
+					    const char *volume);
 const struct replica_config *config_replica(const struct config *c,
 					    const char *name);
 

@@ -322,6 +322,7 @@ static const struct key *const section_keys[N_SECTION_TYPES] = {
 	[SECTION_ACCEPT] = accept_keys,
 	[SECTION_REPLICA] = replica_keys,
 	[SECTION_VOLUME] = config_volume_keys,
+	[SECTION_GROUP] = config_group_keys,
 };
 
 /* ---- tables at work ---- */
@@ -380,7 +381,8 @@ int config_read_section(enum section_type type, const struct key_context *kc,
 			return ret;
 	}
 	for (key = table; key->name; key++)
-		if (key->required && !conf_item_find(kc->section, key->name))
+		if (key->required && !conf_item_find(kc->section, key->name) &&
+		    !(kc->group && !strcmp(key->name, "replicas")))
 			return conf_error(kc->conf, kc->section->line, err,
 					  "[%s %s]: %s is missing",
 					  kc->section->type, kc->section->name,

@@ -25,6 +25,8 @@ struct key_context {
 	struct conf_section *section;
 	const struct config *config;	/* replicas are known for volumes */
 	void *target;			/* struct of the section */
+	/* Of a volume: where some of its keys are set instead, or NULL. */
+	const struct group_section *group;
 };
 
 typedef int (*key_reader)(const struct key_context *kc, struct conf_item *it,
@@ -38,6 +40,15 @@ struct key {
 };
 
 extern const struct key config_volume_keys[];
+extern const struct key config_group_keys[];
+
+/* For volumes and groups. */
+int config_replicas_value(const struct key_context *kc, struct conf_item *it,
+			  struct replica_config *out, struct err *err);
+int config_interval_value(const struct key_context *kc, struct conf_item *it,
+			  uint64_t *out, struct err *err);
+int config_rpo_value(const struct key_context *kc, struct conf_item *it,
+		     uint64_t *out, struct err *err);
 
 /* For readers. All return 0 or -EINVAL with err told. */
 int config_bad_value(const struct key_context *kc, const struct conf_item *it,

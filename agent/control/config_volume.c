@@ -23,10 +23,9 @@ static int volume_device(const struct key_context *kc, struct conf_item *it,
 	return config_path_value(kc, it, v->device, sizeof(v->device), err);
 }
 
-static int volume_replicas(const struct key_context *kc, struct conf_item *it,
-			   struct err *err)
+int config_replicas_value(const struct key_context *kc, struct conf_item *it,
+			  struct replica_config *out, struct err *err)
 {
-	struct volume_config *v = kc->target;
 	const struct replica_config *r = NULL;
 	char name[VOLUME_NAME_MAX + 1];
 	size_t pos = 0;
@@ -59,32 +58,77 @@ static int volume_replicas(const struct key_context *kc, struct conf_item *it,
 		err_remedy(err, "name one replica");
 		return -EINVAL;
 	}
-	v->replica = *r;
+	*out = *r;
 	return 0;
+}
+
+int config_interval_value(const struct key_context *kc, struct conf_item *it,
+			  uint64_t *out, struct err *err)
+{
+	int ret = conf_duration(kc->conf, it, out, err);
+
+	if (ret < 0)
+		return ret;
+	return *out >= MIN_INTERVAL_NS
+		       ? 0 : config_bad_value(kc, it, "50ms or more", err);
+}
+
+int config_rpo_value(const struct key_context *kc, struct conf_item *it,
+		     uint64_t *out, struct err *err)
+{
+	int ret = conf_duration(kc->conf, it, out, err);
+
+	if (ret < 0)
+		return ret;
+	return *out ? 0 : config_bad_value(kc, it, "more than nothing", err);
+}
+
+/* What a group sets for its members, they do not set themselves. */
+static int set_in_group(const struct key_context *kc,
+			const struct conf_item *it, struct err *err)
+{
+	return kc->group ? conf_error(kc->conf, it->line, err,
+				      "%s: is set in [group %s]", it->key,
+				      kc->group->group.name)
+			 : 0;
+}
+
+static int volume_replicas(const struct key_context *kc, struct conf_item *it,
+			   struct err *err)
+{
+	struct volume_config *v = kc->target;
+	int ret = set_in_group(kc, it, err);
+
+	return ret ? ret : config_replicas_value(kc, it, &v->replica, err);
 }
 
 static int volume_interval(const struct key_context *kc, struct conf_item *it,
 			   struct err *err)
 {
 	struct volume_config *v = kc->target;
-	int ret = conf_duration(kc->conf, it, &v->interval_ns, err);
+	int ret = set_in_group(kc, it, err);
 
-	if (ret < 0)
-		return ret;
-	return v->interval_ns >= MIN_INTERVAL_NS ? 0 :
-						   config_bad_value(kc, it, "50ms or more",
-						       err);
+	return ret ? ret : config_interval_value(kc, it, &v->interval_ns, err);
 }
 
 static int volume_rpo(const struct key_context *kc, struct conf_item *it,
 		      struct err *err)
 {
 	struct volume_config *v = kc->target;
-	int ret = conf_duration(kc->conf, it, &v->rpo_ns, err);
+	int ret = set_in_group(kc, it, err);
 
-	if (ret < 0)
-		return ret;
-	return v->rpo_ns ? 0 : config_bad_value(kc, it, "more than nothing", err);
+	return ret ? ret : config_rpo_value(kc, it, &v->rpo_ns, err);
+}
+
+/* Its writers would have to be held together with the other members'. */
+static int not_in_group(const struct key_context *kc,
+			const struct conf_item *it, struct err *err)
+{
+	return kc->group ? conf_error(kc->conf, it->line, err,
+				      "%s: of a member of [group %s]: "
+				      CONFIG_UNSUPPORTED, it->key,
+				      kc->group->group.name)
+			 : 0;
 }
 
 static int volume_granularity(const struct key_context *kc,
@@ -145,6 +189,8 @@ static int volume_contention(const struct key_context *kc,
 	struct volume_config *v = kc->target;
 	int i, ret = conf_choice(kc->conf, it, names, &i, err);
 
+	if (!ret && i == 1)
+		ret = not_in_group(kc, it, err);
 	if (!ret)
 		v->quiesce_contention = i == 1;
 	return ret;
@@ -155,10 +201,14 @@ static int volume_quiesce(const struct key_context *kc, struct conf_item *it,
 {
 	static const char hook[] = "hook:";
 	struct volume_config *v = kc->target;
+	int ret;
 
 	it->used = true;
 	if (!strcmp(it->value, "none"))
 		return 0;
+	ret = not_in_group(kc, it, err);
+	if (ret)
+		return ret;
 	if (!strcmp(it->value, "freeze")) {
 		v->quiesce = QUIESCE_FREEZE;
 		return 0;

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "source/source_group.h"
 
 int handler_no_memory(const char *what, struct err *err)
 {
@@ -51,12 +52,54 @@ static int sync_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
 	return ctl_call_is_cancelled(call) ? -ECANCELED : 0;
 }
 
+static int group_progress(void *arg)
+{
+	return ctl_call_is_cancelled(arg) ? -ECANCELED : 0;
+}
+
+static int sync_group(struct ctl_call *call, const struct sync_args *a,
+		      struct source_group *g, json_t **result,
+		      struct err *err)
+{
+	const struct group_order order = {
+		.label = *a->label ? a->label : NULL,
+		.timeout_ns = MIN(a->timeout_ms, MAX_SYNC_TIMEOUT_MS) *
+			      NSEC_PER_MSEC,
+		.progress = group_progress,
+		.arg = call,
+	};
+	struct group_attempt at;
+	int ret;
+
+	if (a->quiesce)
+		return err_set(err, -EOPNOTSUPP, "unsupported", a->volume,
+			       "sync --quiesce of a group: not supported by "
+			       "this build yet");
+	ret = group_sync(g->meetings, &order, &at);
+	if (ret == -ETIMEDOUT) {
+		err_set(err, ret, "timeout", a->volume,
+			"sync: not all %u members have the point",
+			g->n_members);
+		return err_remedy(err, "`understudyctl status` tells what they "
+				  "wait for");
+	}
+	if (ret < 0)
+		return err_sys(err, ret, "cancelled", a->volume, "sync");
+	*result = json_pack("{s:s,s:s,s:I,s:n,s:o,s:s,s:I}", "volume",
+			    g->name, "group", g->name, "seq",
+			    (json_int_t)at.seq, "epoch", "time",
+			    ctl_time_json(at.flip_wall_ns), "kind", "crash",
+			    "members", (json_int_t)g->n_members);
+	return *result ? 0 : handler_no_memory("sync", err);
+}
+
 static int handle_sync(void *arg, struct ctl_call *call, json_t **result,
 		       struct err *err)
 {
 	struct sync_order order = { .progress = sync_progress, .arg = call };
 	struct daemon *d = arg;
 	struct sync_result sr;
+	struct source_group *g;
 	struct sync_args a;
 	struct lookup l;
 	int ret;
@@ -67,6 +110,12 @@ static int handle_sync(void *arg, struct ctl_call *call, json_t **result,
 		ret = selector_check_label(a.label, err);
 	if (ret < 0)
 		return ret;
+	g = source_group_find(a.volume);
+	if (g) {
+		ret = sync_group(call, &a, g, result, err);
+		source_group_put(g);
+		return ret;
+	}
 	if (*a.label)
 		order.label = a.label;
 	order.quiesce = a.quiesce;

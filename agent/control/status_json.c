@@ -73,8 +73,9 @@ static json_t *uuid_json(const struct uuid *u)
 json_t *volume_status_json(const struct volume_status *s)
 {
 	json_t *who = json_pack(
-		"{s:s,s:o,s:n,s:o,s:s,s:s,s:o,s:o,s:o,s:o,s:o}", "name",
-		s->name, "source", ctl_text_json(s->source), "group", "uuid",
+		"{s:s,s:o,s:o,s:o,s:s,s:s,s:o,s:o,s:o,s:o,s:o}", "name",
+		s->name, "source", ctl_text_json(s->source), "group",
+		ctl_text_json(s->group), "uuid",
 		uuid_json(&s->uuid), "role", "source", "state",
 		volume_state_name(s->state), "reason",
 		ctl_text_json(s->reason), "message", ctl_text_json(s->message),

@@ -48,6 +48,8 @@ struct cut {
 	struct reader *r;
 	struct cut_sink *sink;
 	struct clock *clock;
+	int (*flip)(void *arg, struct cut_round *out, struct err *err);
+	void *flip_arg;
 	bool without_check;
 	bool has_outstanding;
 	uint32_t block_shift;
@@ -85,6 +87,8 @@ int cut_new(const struct cut_config *cfg, struct cut **out, struct err *err)
 	c->sink = cfg->sink;
 	c->clock = cfg->clock;
 	c->without_check = cfg->without_check;
+	c->flip = cfg->flip;
+	c->flip_arg = cfg->flip_arg;
 	c->block_shift = cfg->tracker->block_shift;
 	c->end_bytes = div_up_u64(cfg->reader->size_bytes, US_BLOCK_BYTES)
 		       << US_BLOCK_SHIFT;
@@ -147,19 +151,33 @@ int cut_all_dirty(struct cut *c, struct err *err)
 	return 0;
 }
 
+static int flip(struct cut *c, struct cut_round *out, struct err *err)
+{
+	int r;
+
+	if (c->flip) {
+		r = c->flip(c->flip_arg, out, err);
+	} else {
+		out->flip_mono_ns = clock_mono_ns(c->clock);
+		out->flip_wall_ns = clock_wall_ns(c->clock);
+		r = c->t->ops->flip(c->t, err);
+	}
+	out->flipped_mono_ns = clock_mono_ns(c->clock);
+	return r;
+}
+
 /* Flip and collect; every set takes notice of what is fresh. */
 static int collect(struct cut *c, struct cut_round *out, struct err *err)
 {
 	uint64_t w = 0;
 	int r;
 
+	r = flip(c, out, err);
+	if (r == -EAGAIN)
+		return r;
 	bitmap_clear_all(&c->fresh);
 	or_into(&c->fresh, &c->carried);
 	bitmap_clear_all(&c->carried);
-	out->flip_mono_ns = clock_mono_ns(c->clock);
-	out->flip_wall_ns = clock_wall_ns(c->clock);
-	r = c->t->ops->flip(c->t, err);
-	out->flipped_mono_ns = clock_mono_ns(c->clock);
 	if (!r)
 		r = c->t->ops->collect(c->t, &c->fresh, &c->carried, err);
 	/* Even after a failure: what was found must not be forgotten. */
@@ -415,6 +433,8 @@ int cut_round(struct cut *c, struct cut_round *out, struct err *err)
 	memset(out, 0, sizeof(*out));
 	begin_round(c);
 	r = collect(c, out, err);
+	if (r == -EAGAIN)
+		return r;
 	if (!r)
 		r = read_and_stage(c, out);
 	if (r) {
@@ -430,6 +450,8 @@ int cut_collect(struct cut *c, struct err *err)
 {
 	struct cut_round unused = { 0 };
 
+	if (c->flip)
+		return 0;
 	return collect(c, &unused, err);
 }
 

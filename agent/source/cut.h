@@ -32,12 +32,20 @@ struct cut_sink {
 };
 
 struct cut;
+struct cut_round;
 
 struct cut_config {
 	struct tracker *tracker;	/* borrowed, as the others */
 	struct reader *reader;
 	struct cut_sink *sink;
 	struct clock *clock;
+	/*
+	 * Flips together with others, in place of the tracker's own: fills in
+	 * the times of the flip. -EAGAIN: nobody flipped, nothing has changed,
+	 * and the round ends. NULL: alone.
+	 */
+	int (*flip)(void *arg, struct cut_round *out, struct err *err);
+	void *flip_arg;
 	/* The per-read check switched off: an oracle must refute the result. */
 	bool without_check;
 };
@@ -83,7 +91,8 @@ void cut_acked(struct cut *c);
 void cut_session_lost(struct cut *c);
 /*
  * What a round begins with, alone: what was written becomes pending, and is
- * counted. For when there is nobody to read for.
+ * counted. For when there is nobody to read for; nothing, of a cut that flips
+ * together with others.
  */
 int cut_collect(struct cut *c, struct err *err);
 

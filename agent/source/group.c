@@ -46,7 +46,7 @@ struct group {
 	struct member members[GROUP_MEMBERS_MAX];
 	uint32_t joined, ready, inside;	/* a bit for each member */
 	uint32_t durable;
-	bool given_up, cancelled;
+	bool given_up, cancelled, wished;
 	/* The meeting that is being waited for. */
 	uint64_t meeting;
 	uint32_t come;
@@ -115,6 +115,7 @@ int group_join(struct group *g, void (*wake)(void *arg), void *arg)
 			continue;
 		g->members[i] = (struct member){ wake, arg };
 		g->joined |= bit(i);
+		g->cancelled = false;
 		return i;
 	}
 	return -ENOSPC;
@@ -193,7 +194,7 @@ static void begin(struct group *g)
 	g->inside = everybody(g);
 	g->ready = g->durable = g->come = 0;
 	g->worst = GROUP_GO;
-	g->given_up = false;
+	g->given_up = g->wished = false;
 	memset(&g->attempt, 0, sizeof(g->attempt));
 	g->attempt.seq = ++g->last_seq;
 	take_waiters(g);
@@ -229,7 +230,15 @@ bool group_is_wanted(struct group *g)
 	for (w = g->waiters; w; w = w->next)
 		if (!w->taken && !w->done)
 			return true;
-	return false;
+	return g->wished;
+}
+
+void group_want(struct group *g)
+{
+	LOCK_SCOPE(&g->lock);
+
+	g->wished = true;
+	wake_others(g, -1);
 }
 
 /* ---- meetings ---- */

@@ -57,6 +57,8 @@ void group_leave(struct group *g, int member);
 uint32_t group_missing(struct group *g);
 /* Is an attempt wanted at once? */
 bool group_is_wanted(struct group *g);
+/* It is, by somebody who waits for one of the members. */
+void group_want(struct group *g);
 
 struct group_meeting {
 	enum group_vote vote;
@@ -87,7 +89,7 @@ struct group_order {
 };
 int group_sync(struct group *g, const struct group_order *order,
 	       struct group_attempt *out);
-/* Whoever waits in group_sync returns soon, now and later. */
+/* Whoever waits in group_sync returns soon, now and until somebody joins. */
 void group_cancel(struct group *g);
 /* By a member, in its attempt: its part of the point is durable. */
 void group_durable(struct group *g, int member);

@@ -36,6 +36,11 @@ static void wake(struct volume *v)
 	signal_fd(v, v->wake_fd);
 }
 
+static void wake_member(void *arg)
+{
+	wake(arg);
+}
+
 /* Time-outs of waiters must not follow the wall clock. */
 static int init_cond(pthread_cond_t *c)
 {
@@ -96,11 +101,17 @@ int volume_start(const struct volume_config *cfg, const struct source_env *env,
 		r = volstate_open(env->io, env->rnd, env->state_dir, cfg->name,
 				  &v->vs, err);
 	if (!r) {
+		r = volume_group_join(v, wake_member, err);
+		if (r)
+			volstate_close(&v->vs);
+	}
+	if (!r) {
 		remember_point(v);
 		r = -pthread_create(&v->thread, NULL, volume_worker, v);
 		if (r) {
 			err_sys(err, r, "no-memory", cfg->name,
 				"start worker");
+			volume_group_part(v);
 			volstate_close(&v->vs);
 		}
 	}
@@ -123,6 +134,8 @@ void volume_cancel(struct volume *v)
 	LOCK_SCOPE(&v->lock);
 
 	v->cancel = true;
+	if (v->group)
+		group_cancel(v->group->meetings);
 	pthread_cond_broadcast(&v->changed);
 }
 
@@ -138,6 +151,7 @@ void volume_stop(struct volume *v, bool untrack)
 	signal_fd(v, v->stop_fd);
 	wake(v);
 	pthread_join(v->thread, NULL);
+	volume_group_part(v);
 	volstate_close(&v->vs);
 	volume_key_wipe(&v->session_key);
 	close(v->wake_fd);
@@ -186,7 +200,9 @@ bool volume_config_equal(const struct volume_config *a,
 	       a->quiesce == b->quiesce &&
 	       !strcmp(a->quiesce_hook, b->quiesce_hook) &&
 	       a->quiesce_limit_ns == b->quiesce_limit_ns &&
-	       a->quiesce_contention == b->quiesce_contention;
+	       a->quiesce_contention == b->quiesce_contention &&
+	       !strcmp(a->group.name, b->group.name) &&
+	       !strcmp(a->group.members, b->group.members);
 }
 
 /* ---- waiting for a point ---- */
@@ -283,6 +299,8 @@ int volume_sync(struct volume *v, const struct sync_order *order,
 	w.next = v->waiters;
 	v->waiters = &w;
 	wake(v);
+	if (v->group)
+		group_want(v->group->meetings);
 	r = wait_for_point(v, order, &w);
 	if (w.done) {
 		if (w.result)

@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/rnd.h"
 #include "base/uuid.h"
+#include "source/group.h"
 #include "tracker/tracker.h"
 #include "wire/seal.h"
 
@@ -40,6 +41,13 @@ enum quiesce_mode { QUIESCE_NONE, QUIESCE_FREEZE, QUIESCE_HOOK };
 #define QUIESCE_LIMIT_MIN_NS (10 * NSEC_PER_MSEC)
 #define QUIESCE_LIMIT_MAX_NS (30 * NSEC_PER_SEC)
 
+#define GROUP_MEMBERS_TEXT (GROUP_MEMBERS_MAX * (VOLUME_NAME_MAX + 1))
+struct group_config {			/* [group NAME]; "": of none */
+	char name[VOLUME_NAME_MAX + 1];
+	uint32_t n_members;
+	char members[GROUP_MEMBERS_TEXT];	/* names, a blank between two */
+};
+
 struct volume_config {			/* [volume NAME] */
 	char name[VOLUME_NAME_MAX + 1];
 	char device[512];
@@ -56,6 +64,7 @@ struct volume_config {			/* [volume NAME] */
 	char quiesce_hook[256];
 	uint64_t quiesce_limit_ns;
 	bool quiesce_contention;	/* also when rounds do not converge */
+	struct group_config group;
 };
 
 /* What the daemon gives every volume. */
@@ -79,6 +88,7 @@ struct volume_status {
 	char name[VOLUME_NAME_MAX + 1];
 	char source[VOLUME_NAME_MAX + 1];	/* our name at the replica; empty
 						 * until it has told us */
+	char group[VOLUME_NAME_MAX + 1];	/* empty: of none */
 	struct uuid uuid;
 	enum volume_state state;
 	char reason[40];		/* slug or empty */

@@ -157,17 +157,20 @@ static int pick_shift(struct volume *v, uint32_t *shift, struct err *err)
 
 static int open_tracker(struct volume *v, struct err *err)
 {
+	struct tracker_want want = {
+		.volume = &v->vs.uuid,
+		.dev = &v->dev,
+		.group = v->group ? &v->group->tracked_as : NULL,
+	};
 	struct tracker_host *host;
-	uint32_t shift;
 	int r;
 
-	r = pick_shift(v, &shift, err);
+	r = pick_shift(v, &want.block_shift, err);
 	if (!r)
 		r = source_host_get(&v->env, &host, err);
 	if (r)
 		return r;
-	r = tracker_host_add(host, &v->vs.uuid, &v->dev, shift, &v->tracker,
-			     err);
+	r = tracker_host_enter(host, &want, &v->tracker, err);
 	if (r)
 		source_host_put(false);
 	return r;
@@ -186,6 +189,8 @@ static int open_engine(struct volume *v, struct err *err)
 	struct cut_config cc = {
 		.tracker = v->tracker,
 		.clock = v->env.clock,
+		.flip = v->group ? volume_group_flip : NULL,
+		.flip_arg = v,
 	};
 	int r = reader_open(&rc, &v->reader, err);
 
@@ -271,6 +276,7 @@ int volume_device_ready(struct volume *v, struct err *err)
 
 void volume_device_drop(struct volume *v, bool untrack)
 {
+	volume_group_unready(v);
 	volume_verify_interrupt(v, "interrupted", "the device is opened anew");
 	volume_audit_drop(v);
 	cut_free(v->cut);

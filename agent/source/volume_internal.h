@@ -15,6 +15,7 @@
 #include "source/link.h"
 #include "source/reader.h"
 #include "source/ship.h"
+#include "source/source_group.h"
 #include "tracker/tracker.h"
 #include "tracker/tracker_host.h"
 #include "source/verify.h"
@@ -108,6 +109,8 @@ struct adoption {
 
 struct volume {
 	struct volume_config cfg;
+	struct source_group *group;	/* NULL: of none; fixed */
+	int member;			/* of it */
 	struct source_env env;
 	pthread_t thread;
 	int wake_fd;			/* orders: drained by the worker */
@@ -166,6 +169,10 @@ struct volume {
 	bool is_outstanding;
 	struct outstanding out;
 	uint32_t rounds;		/* of the attempt under way */
+	bool group_waits;		/* for other members to be ready */
+	bool group_done;		/* this member's part of the attempt */
+	struct group_attempt joint;	/* what the members have in common */
+	struct err group_err;		/* met while waiting for them */
 	bool settled;			/* no write from before the tracking is
 					 * under way any more */
 	uint64_t next_cut_ns, next_dial_ns, next_device_ns, dial_backoff_ns;
@@ -312,7 +319,29 @@ uint64_t volume_audit_laps(const struct volume *v);
 int volume_converge(struct volume *v, bool quiesce, struct cut_round *round,
 		    enum point_kind *kind, struct err *err);
 
+/* volume_group.c; only of a member, but for join, part and unready. */
+int volume_group_join(struct volume *v, void (*wake)(void *arg),
+		      struct err *err);
+void volume_group_part(struct volume *v);
+/* Session or device are no more, or the attempt has come to nothing. */
+void volume_group_unready(struct volume *v);
+/* Has an attempt begun, to be ended by volume_group_end? */
+bool volume_group_begin(struct volume *v);
+void volume_group_end(struct volume *v);
+bool volume_group_wanted(struct volume *v);
+/* For cut_config.flip; arg is the volume. */
+int volume_group_flip(void *arg, struct cut_round *out, struct err *err);
+/* GROUP_GO, GROUP_AGAIN, GROUP_GIVE_UP; negative errno: the session ends. */
+int volume_group_vote(struct volume *v, enum group_vote vote, struct err *err);
+int volume_group_gave_up(struct volume *v, struct err *err);
+/* Do all confirm, or all commit, with a number? 0; else as above. */
+int volume_group_decide(struct volume *v, bool *may_confirm, struct err *err);
+void volume_group_name_commit(const struct volume *v, struct wire_commit *c);
+void volume_group_durable(struct volume *v);
+
 /* volume_worker.c */
+/* Serves the session for a while, or until woken. */
+int volume_wait_a_while(struct volume *v, struct err *err);
 /* Until no point is outstanding. */
 int volume_wait_ack(struct volume *v, struct err *err);
 void *volume_worker(void *arg);

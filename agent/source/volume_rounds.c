@@ -88,6 +88,10 @@ static int one_round(struct volume *v, bool may_ask, struct cut_round *round,
 	ship_round(v->ship, seq, may_ask && v->compare &&
 			   cut_pending_blocks(v->cut) >= COMPARE_BLOCKS);
 	r = cut_round(v->cut, round, err);
+	if (r == -EAGAIN && v->group) {
+		r = volume_group_gave_up(v, err);
+		return r < 0 ? r : NO_USE;
+	}
 	if (r)
 		return round_failed(v, r, err);
 	v->rounds++;
@@ -105,6 +109,26 @@ static int free_rounds(struct volume *v, struct cut_round *round,
 
 	for (v->rounds = 0; v->rounds < ROUNDS_MAX && r == AGAIN;)
 		r = one_round(v, true, round, err);
+	return r;
+}
+
+/* As free_rounds: none is the last one before it is so for all. */
+static int joint_rounds(struct volume *v, struct cut_round *round,
+			struct err *err)
+{
+	int r = AGAIN;
+
+	for (v->rounds = 0; v->rounds < ROUNDS_MAX && r == AGAIN;) {
+		r = one_round(v, true, round, err);
+		if (r != CONVERGED && r != AGAIN)
+			return r;
+		r = volume_group_vote(v, r == CONVERGED ? GROUP_GO
+							: GROUP_AGAIN, err);
+		if (r < 0)
+			return r;
+		r = r == GROUP_GO ? CONVERGED : r == GROUP_AGAIN ? AGAIN
+								 : NO_USE;
+	}
 	return r;
 }
 
@@ -238,7 +262,8 @@ int volume_converge(struct volume *v, bool quiesce, struct cut_round *round,
 	if (quiesce) {
 		r = converge_held(v, true, round, kind, err);
 	} else {
-		r = free_rounds(v, round, err);
+		r = v->group ? joint_rounds(v, round, err)
+			     : free_rounds(v, round, err);
 		if (r == AGAIN && v->cfg.quiesce_contention &&
 		    clock_mono_ns(v->env.clock) >= v->next_hold_ns)
 			r = converge_held(v, false, round, kind, err);

@@ -308,6 +308,14 @@ int volume_session_open(struct volume *v, struct err *err)
 		fill_open(v, &o);
 		r = link_volume_open(v->link, &o, &state, err);
 	}
+	if (!r && v->group &&
+	    !(link_accept(v->link)->features & WIRE_FEATURE_GROUPS)) {
+		v->refused = true;
+		r = err_set(err, -EOPNOTSUPP, "no-groups", v->cfg.replica.name,
+			    "the replica does not know points of groups");
+		err_remedy(err, "install this version at the replica, or take "
+			   "the volume out of [group %s]", v->cfg.group.name);
+	}
 	if (!r)
 		r = judge_history(v, &state, err);
 	if (!r) {
@@ -334,6 +342,8 @@ void volume_session_close(struct volume *v, bool orderly)
 {
 	struct ship_totals t;
 
+	volume_group_unready(v);
+	v->group_waits = false;
 	if (v->session_told)
 		volume_tell(v, "session-ended", NULL,
 			    "with replica %s, by this side",

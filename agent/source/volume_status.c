@@ -309,6 +309,8 @@ void volume_get_status(struct volume *v, struct volume_status *out)
 	note_state(v);
 	*out = v->shown;
 	(void)snprintf(out->name, sizeof(out->name), "%s", v->cfg.name);
+	(void)snprintf(out->group, sizeof(out->group), "%s",
+		       v->cfg.group.name);
 	(void)snprintf(out->device, sizeof(out->device), "%s", v->cfg.device);
 	(void)snprintf(out->replica, sizeof(out->replica), "%s",
 		       v->cfg.replica.name);

@@ -78,6 +78,11 @@ static int wait_until(struct volume *v, uint64_t when, struct err *err)
 	return r;
 }
 
+int volume_wait_a_while(struct volume *v, struct err *err)
+{
+	return wait_until(v, now_ns(v) + IDLE_MS * NSEC_PER_MSEC, err);
+}
+
 /* ---- waiters ---- */
 
 /*
@@ -213,6 +218,8 @@ static int commit(struct volume *v, const struct cut_round *round,
 	int r;
 
 	(void)snprintf(c.label, sizeof(c.label), "%s", label);
+	if (v->group)
+		volume_group_name_commit(v, &c);
 	r = volstate_save_intent(&v->vs, c.seq, c.flip_wall_ns, err);
 	if (r)
 		return r;
@@ -241,6 +248,7 @@ static int attempt(struct volume *v, struct err *err)
 	bool quiesce, wanted = take_waiters(v, label, &quiesce);
 	enum point_kind kind;
 	struct cut_round round;
+	bool may_confirm;
 	int r;
 
 	r = volume_converge(v, quiesce, &round, &kind, err);
@@ -258,14 +266,29 @@ static int attempt(struct volume *v, struct err *err)
 	r = volume_wait_ack(v, err);
 	if (r)
 		return r;
-	if (!wanted && !v->leftover && !v->resync && v->has_base &&
-	    v->vs.acked.valid &&
-	    v->base_seq == v->vs.acked.seq && v->phase == PHASE_RUNNING &&
-	    !ship_point_has_units(v->ship))
-		return confirm(v, &round, err);
-	r = commit(v, &round, kind, label, err);
+	may_confirm = !wanted && !v->leftover && !v->resync && v->has_base &&
+		      v->vs.acked.valid && v->base_seq == v->vs.acked.seq &&
+		      v->phase == PHASE_RUNNING &&
+		      !ship_point_has_units(v->ship);
+	if (v->group) {
+		r = volume_group_decide(v, &may_confirm, err);
+		if (r)
+			return r < 0 ? r : 0;
+	}
+	r = may_confirm ? confirm(v, &round, err)
+			: commit(v, &round, kind, label, err);
+	if (r || may_confirm) {
+		v->group_done = !r;
+		return r;
+	}
 	/* Nobody else waits: the next cut may be read meanwhile. */
-	return !r && wanted ? volume_wait_ack(v, err) : r;
+	if (wanted || v->group)
+		r = volume_wait_ack(v, err);
+	if (!r && v->group) {
+		volume_group_durable(v);
+		v->group_done = true;
+	}
+	return r;
 }
 
 /* ---- the loop ---- */
@@ -387,8 +410,13 @@ static void cut_step(struct volume *v)
 	int r;
 
 	r = take_ack(v, &err);
-	if (!r && (started >= v->next_cut_ns || has_waiters(v))) {
+	if (!r && (started >= v->next_cut_ns || has_waiters(v) ||
+		   v->group_waits || volume_group_wanted(v))) {
+		if (v->group && !volume_group_begin(v))
+			return;
 		r = attempt(v, &err);
+		if (v->group)
+			volume_group_end(v);
 		schedule_next(v, started);
 		untake_waiters(v);
 		volume_publish(v);
@@ -463,7 +491,9 @@ static void idle_step(struct volume *v)
 	uint64_t when = now_ns(v) + IDLE_MS * NSEC_PER_MSEC;
 	int r;
 
-	if (v->link)
+	if (v->link && v->group_waits)
+		;			/* the last one to be ready wakes */
+	else if (v->link)
 		when = MIN(when, v->next_cut_ns);
 	else
 		when = MIN(when, v->cut ? v->next_dial_ns : v->next_device_ns);

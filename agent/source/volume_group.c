@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A volume that is a member of a group: what its worker does together with the
+ * others. See source/group.h for the meetings.
+ *
+ * Invariants:
+ * - A member flips in a meeting only, and collects after each flip. So it does
+ *   not collect while it has no session, as other volumes do.
+ * - What was staged counts whether or not an attempt comes to its end: one that
+ *   is given up costs nobody what he has read.
+ * - Who has said that it is ready goes on asking whether an attempt has begun:
+ *   the others may have begun one with it.
+ * - Either all members confirm or all commit, of one flip and with one number,
+ *   which is on disk before.
+ *
+ * The worker's thread.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "source/volume_internal.h"
+
+int volume_group_join(struct volume *v, void (*wake)(void *arg),
+		      struct err *err)
+{
+	int r;
+
+	v->member = -1;
+	if (!v->cfg.group.name[0])
+		return 0;
+	r = source_group_get(&v->env, &v->cfg.group, &v->group, err);
+	if (r)
+		return r;
+	v->member = group_join(v->group->meetings, wake, v);
+	if (v->member >= 0)
+		return 0;
+	source_group_put(v->group);
+	v->group = NULL;
+	return err_set(err, -EBUSY, "group", v->cfg.name,
+		       "group %s has all its members", v->cfg.group.name);
+}
+
+void volume_group_part(struct volume *v)
+{
+	if (!v->group)
+		return;
+	group_part(v->group->meetings, v->member);
+	source_group_put(v->group);
+	v->group = NULL;
+}
+
+void volume_group_unready(struct volume *v)
+{
+	if (v->group)
+		group_unready(v->group->meetings, v->member);
+}
+
+bool volume_group_begin(struct volume *v)
+{
+	bool begun = group_ready(v->group->meetings, v->member);
+
+	v->group_waits = !begun;
+	v->group_done = false;
+	err_clear(&v->group_err);
+	volume_set_limit(v, begun ? "" : "group");
+	return begun;
+}
+
+void volume_group_end(struct volume *v)
+{
+	if (v->group_done)
+		group_leave(v->group->meetings, v->member);
+	else
+		group_unready(v->group->meetings, v->member);
+}
+
+bool volume_group_wanted(struct volume *v)
+{
+	return v->group && group_is_wanted(v->group->meetings);
+}
+
+/* ---- meetings ---- */
+
+static int wait_for_others(void *arg)
+{
+	struct volume *v = arg;
+
+	if (volume_cancelled(v))
+		return -ECANCELED;
+	return volume_wait_a_while(v, &v->group_err);
+}
+
+static int meet(struct volume *v, enum group_vote vote,
+		int (*action)(void *arg, struct group_attempt *a))
+{
+	const struct group_meeting m = {
+		.vote = vote, .action = action, .wait = wait_for_others,
+		.arg = v,
+	};
+
+	return group_meet(v->group->meetings, v->member, &m, &v->joint);
+}
+
+/* Another gave up, or this member's session ended while it waited. */
+int volume_group_gave_up(struct volume *v, struct err *err)
+{
+	if (v->group_err.num) {
+		err_copy(err, &v->group_err);
+		return v->group_err.num;
+	}
+	return volume_cancelled(v) ? -ECANCELED : GROUP_GIVE_UP;
+}
+
+static int flip_for_all(void *arg, struct group_attempt *a)
+{
+	struct volume *v = arg;
+
+	a->flip_mono_ns = clock_mono_ns(v->env.clock);
+	a->flip_wall_ns = clock_wall_ns(v->env.clock);
+	return v->tracker->ops->flip(v->tracker, &v->group_err);
+}
+
+int volume_group_flip(void *arg, struct cut_round *out, struct err *err)
+{
+	struct volume *v = arg;
+
+	(void)err;
+	if (meet(v, GROUP_GO, flip_for_all))
+		return -EAGAIN;
+	out->flip_mono_ns = v->joint.flip_mono_ns;
+	out->flip_wall_ns = v->joint.flip_wall_ns;
+	return 0;
+}
+
+int volume_group_vote(struct volume *v, enum group_vote vote, struct err *err)
+{
+	int r = meet(v, vote, NULL);
+
+	return r == GROUP_GO || r == GROUP_AGAIN ? r
+						 : volume_group_gave_up(v, err);
+}
+
+static int number_for_all(void *arg, struct group_attempt *a)
+{
+	struct volume *v = arg;
+
+	return source_group_save_seq(v->group, a->seq, &v->group_err);
+}
+
+int volume_group_decide(struct volume *v, bool *may_confirm, struct err *err)
+{
+	bool may = *may_confirm && !v->joint.wanted;
+	int r = volume_group_vote(v, may ? GROUP_GO : GROUP_AGAIN, err);
+
+	if (r != GROUP_GO && r != GROUP_AGAIN)
+		return r;
+	*may_confirm = r == GROUP_GO;
+	if (*may_confirm)
+		return 0;
+	return meet(v, GROUP_GO, number_for_all) ? volume_group_gave_up(v, err)
+						 : 0;
+}
+
+void volume_group_name_commit(const struct volume *v, struct wire_commit *c)
+{
+	c->group.uuid = v->group->uuid;
+	c->group.seq = v->joint.seq;
+	c->group.n_members = v->group->n_members;
+	memcpy(c->group.name, v->group->name, sizeof(c->group.name));
+	if (v->joint.label[0])
+		(void)snprintf(c->label, sizeof(c->label), "%s",
+			       v->joint.label);
+}
+
+void volume_group_durable(struct volume *v)
+{
+	group_durable(v->group->meetings, v->member);
+}
