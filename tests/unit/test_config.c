@@ -337,8 +337,12 @@ TEST(documented_keys_this_build_does_not_do_are_refused_in_those_words)
 		{ REPLICA "balance = round-robin\n", 4,
 		  "balance = round-robin: " },
 		{ REPLICA "streams = 2\n", 4, "streams = 2: " },
-		{ REPLICA VOLUME "[group shop]\nvolumes = db1\n", 7,
-		  "[group shop]: " },
+		{ REPLICA "[volume v]\ndevice = /dev/x\nquiesce = freeze\n"
+		  "[group g]\nvolumes = v\nreplicas = dr1\n", 6,
+		  "quiesce: of a member of [group g]: " },
+		{ REPLICA "[volume v]\ndevice = /dev/x\n[group g]\n"
+		  "volumes = v\nreplicas = dr1\nquiesce = freeze\n", 9,
+		  "quiesce = freeze: " },
 		{ REPLICA "[replica dr2]\naddress = b\nidentity = /y\n"
 		  "[volume v]\ndevice = /dev/x\nreplicas = dr1 dr2\n", 9,
 		  "replicas: several replicas of one volume: " },
@@ -353,6 +357,57 @@ TEST(documented_keys_this_build_does_not_do_are_refused_in_those_words)
 		full.says = says;
 		expect_refused(&full);
 	}
+}
+
+#define MEMBERS "[volume a]\ndevice = /dev/a\n[volume b]\ndevice = /dev/b\n"
+
+TEST(members_of_a_group_have_from_it_what_is_set_for_all)
+{
+	static const char text[] = REPLICA MEMBERS
+		"[volume c]\ndevice = /dev/c\nreplicas = dr1\n"
+		"[group g]\nvolumes = b a\nreplicas = dr1\ninterval = 5s\n"
+		"rpo = 20s\n";
+	struct err err = ERR_INIT;
+	struct config *c = NULL;
+	const struct volume_config *v;
+
+	ASSERT_MSG(!config_load_text("t", text, strlen(text), &c, &err), "%s",
+		   err.message);
+	ASSERT_U64(c->n_groups, 1);
+	v = config_volume(c, "a");
+	ASSERT_NOT_NULL(v);
+	EXPECT_STR(v->group.name, "g");
+	EXPECT_STR(v->group.members, "b a");
+	EXPECT_U64(v->group.n_members, 2);
+	EXPECT_STR(v->replica.name, "dr1");
+	EXPECT_U64(v->interval_ns, 5 * NSEC_PER_SEC);
+	EXPECT_U64(v->rpo_ns, 20 * NSEC_PER_SEC);
+	EXPECT_STR(config_volume(c, "c")->group.name, "");
+	EXPECT_FALSE(volume_config_equal(v, config_volume(c, "b")));
+	config_free(c);
+}
+
+TEST(mistakes_in_groups_are_told_where_they_are)
+{
+	static const struct mistake table[] = {
+		{ REPLICA MEMBERS "[group g]\nvolumes = a x\nreplicas = dr1\n",
+		  9, "volumes: there is no [volume x]" },
+		{ REPLICA MEMBERS "[group g]\nvolumes = a a\nreplicas = dr1\n",
+		  9, "volumes: a is given twice" },
+		{ REPLICA MEMBERS "[group g]\nvolumes = a\nreplicas = dr1\n"
+		  "[group h]\nvolumes = b a\nreplicas = dr1\n", 12,
+		  "volumes: a is of [group g] already" },
+		{ REPLICA MEMBERS "[group g]\nvolumes = a b\n", 8,
+		  "[group g]: replicas is missing" },
+		{ REPLICA "[volume a]\ndevice = /dev/a\ninterval = 1s\n"
+		  "[group g]\nvolumes = a\nreplicas = dr1\n", 6,
+		  "interval: is set in [group g]" },
+		{ REPLICA MEMBERS "[group g]\nvolumes = a b\nreplicas = dr1\n"
+		  "interval = 1m\nrpo = 1s\n", 12,
+		  "rpo: 1s is shorter than the interval" },
+	};
+
+	EXPECT_ALL_REFUSED(table);
 }
 
 TEST(a_file_that_is_not_there_is_an_error_that_names_it)
