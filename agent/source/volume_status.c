@@ -81,7 +81,8 @@ static enum volume_state state_now(const struct volume *v)
 		return VOLUME_PAUSED;
 	if (v->phase == PHASE_INITIALIZING || !v->has_proven)
 		return VOLUME_INITIALIZING;
-	if (v->phase == PHASE_COMPARING)
+	/* From the moment that it is ordered, not only when it begins. */
+	if (v->phase == PHASE_COMPARING || v->vs.sw.resync)
 		return VOLUME_COMPARING;
 	/* Points are made all the same: each is as good as the one before. */
 	if (is_differing(v))
