@@ -75,8 +75,17 @@ static __always_inline __u64 range_of(const struct found *f, __u64 bio)
 	return range ? range : range_in(f, set_of(bio, true), bio);
 }
 
+/* Somebody for whom there was no room may have taken the slot meanwhile. */
+static __always_inline void must_still_have(__u32 vol,
+					    const struct us_bio_set *s, int i,
+					    __u64 bio)
+{
+	if (*(volatile __u64 *)&s->bio[i & (US_BIO_WAYS - 1)] != bio)
+		count_event(vol, slot_overflows);
+}
+
 /* Key first, then range: whoever finds the range finds it complete. */
-static __always_inline bool enter(struct us_bio_set *s, __u64 bio,
+static __always_inline bool enter(__u32 vol, struct us_bio_set *s, __u64 bio,
 				  __u64 range, __u64 *old)
 {
 	int i = way_of(s, bio);
@@ -84,6 +93,7 @@ static __always_inline bool enter(struct us_bio_set *s, __u64 bio,
 	if (i >= 0) {
 		*old = __sync_lock_test_and_set(
 			&s->range[i & (US_BIO_WAYS - 1)], range);
+		must_still_have(vol, s, i, bio);
 		return true;
 	}
 	for (i = 0; i < US_BIO_WAYS; i++) {
@@ -91,6 +101,7 @@ static __always_inline bool enter(struct us_bio_set *s, __u64 bio,
 		    __sync_val_compare_and_swap(&s->bio[i], 0, bio))
 			continue;
 		*old = __sync_lock_test_and_set(&s->range[i], range);
+		must_still_have(vol, s, i, bio);
 		return true;
 	}
 	return false;
@@ -128,6 +139,7 @@ __noinline int enter_over(__u32 vol, __u32 set, __u64 bio, __u64 range)
 		    __sync_val_compare_and_swap(&s->bio[i], was, bio) != was)
 			continue;
 		old = __sync_lock_test_and_set(&s->range[i], range);
+		must_still_have(vol, s, i, bio);
 		slot_replaced(&f, old, 0);
 		return 1;
 	}
@@ -152,12 +164,12 @@ static __always_inline void take_slot(const struct found *f,
 	/* Not a second one in the other set. */
 	if (q->again && range_of(f, q->bio) == range)
 		return;
-	if (s && enter(s, q->bio, range, &old)) {
+	if (s && enter(f->vol, s, q->bio, range, &old)) {
 		slot_replaced(f, old, range);
 		return;
 	}
 	s = set_at(f, second);
-	if (s && enter(s, q->bio, range, &old)) {
+	if (s && enter(f->vol, s, q->bio, range, &old)) {
 		slot_replaced(f, old, range);
 		return;
 	}
@@ -274,14 +286,28 @@ static __always_inline void end_known(const struct found *f, __u64 range,
 static __always_inline void end_unknown(const struct found *f,
 					const struct ended *e)
 {
-	__u64 first, count;
+	__u64 first = 0, count = 0;
+	bool inside = clip(f->v, e->sector, e->n_sectors, &first, &count);
 
-	if (range_of(f, e->chained_to))
+	/* Siblings are chained, too: only what the other one has is a piece. */
+	if (e->n_sectors && slot_covers(range_of(f, e->chained_to), first,
+					count))
 		return;
-	if (clip(f->v, e->sector, e->n_sectors, &first, &count))
+	if (inside)
 		mark_active(f, first, count);
 	if (f->v->inexact)
 		count_event(f->vol, unknown_ends);
+}
+
+/* What remains of a bio at its end lies in what it was; otherwise the slot is
+ * that of another one before it, whose end was missed. */
+static __always_inline bool has_its_range(const struct found *f, __u64 range,
+					  const struct ended *e)
+{
+	__u64 first = 0, count = 0;
+
+	return !clip(f->v, e->sector, e->n_sectors, &first, &count) ||
+	       slot_covers(range, first, count);
 }
 
 __noinline int end_one(__u32 vol, const struct ended *e)
@@ -298,7 +324,7 @@ __noinline int end_one(__u32 vol, const struct ended *e)
 		range = leave(&f, set_of(e->bio, true), e->bio);
 	if (range)
 		end_known(&f, range, e);
-	else
+	if (!range || !has_its_range(&f, range, e))
 		end_unknown(&f, e);
 	return 0;
 }

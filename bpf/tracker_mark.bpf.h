@@ -192,6 +192,17 @@ static __always_inline bool clip(const struct us_volume *v, __u64 sector,
 	return true;
 }
 
+/* Is it live, and of these blocks and perhaps more? */
+static __always_inline bool slot_covers(__u64 slot, __u64 first, __u64 count)
+{
+	__u64 from = us_slot_first(slot), n = us_slot_count(slot);
+
+	if (!(slot & US_SLOT_LIVE))
+		return false;
+	return !count || (first >= from && (n == US_SLOT_COUNT_MAX ||
+					    first + count <= from + n));
+}
+
 /*
  * A slot is taken over; a live one lost its completion (invariant 3). One that
  * is what it becomes is the second program's, for the same write.

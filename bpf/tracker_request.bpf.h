@@ -203,8 +203,8 @@ __noinline int complete_one(__u32 vol, const struct done *c)
 {
 	struct us_volume *v = bpf_map_lookup_elem(&volumes, &vol);
 	struct found f = { .v = v, .vol = vol };
-	__u64 first, count, *slot;
-	bool seen;
+	__u64 first = 0, count = 0, *slot;
+	bool seen, inside;
 
 	if (!v || !c || !v->used)
 		return 0;
@@ -212,13 +212,15 @@ __noinline int complete_one(__u32 vol, const struct done *c)
 		count_failed(vol, c->failed);
 	f.words = words_of(vol);
 	slot = slot_of(&f, c->queue, c->tag);
-	seen = slot && *(volatile __u64 *)slot & US_SLOT_LIVE;
+	inside = clip(v, c->sector, c->n_sectors, &first, &count);
+	/* A slot that has other blocks is that of an earlier request, whose
+	 * completion was missed, as then was the issue of this one. */
+	seen = slot && slot_covers(*(volatile __u64 *)slot, first, count);
 	/* A write that failed may still land later: it is read again. One whose
 	 * slot is not live was issued before anybody looked (tracking had not
 	 * begun, or its issue was missed) and has landed just now, before its
 	 * writer is told. */
-	if ((c->failed || !seen || without_issue_mark) &&
-	    clip(v, c->sector, c->n_sectors, &first, &count)) {
+	if ((c->failed || !seen || without_issue_mark) && inside) {
 		if (c->failed)
 			count_event(vol, error_completions);
 		mark_active(&f, first, count);
@@ -226,6 +228,25 @@ __noinline int complete_one(__u32 vol, const struct done *c)
 	if (c->last && slot)
 		*(volatile __u64 *)slot = 0;
 	return 0;
+}
+
+/*
+ * A command that may write does so until it ends: what was read meanwhile is to
+ * be read again. It ends without bytes, too.
+ */
+static __always_inline void command_done(const struct us_disk *d,
+					 struct request *rq)
+{
+	__u32 i;
+
+	probe_completions(d);
+	if (passthrough_is_harmless(rq))
+		return;
+	for (i = 0; i < US_VOLUMES_PER_DISK; i++) {
+		if (i >= d->n_volumes)
+			break;
+		count_event(d->volume[i], passthrough);
+	}
 }
 
 static __always_inline int request_done(struct request *rq, int error,
@@ -240,10 +261,14 @@ static __always_inline int request_done(struct request *rq, int error,
 	if (!d || diskseq != d->diskseq)
 		return 0;
 	op = request_op(rq);
+	if (op >= OP_DRV_IN) {
+		command_done(d, rq);
+		return 0;
+	}
 	/* The end of a flush sequence completes once more with no bytes. */
 	if (!nr_bytes)
 		return 0;
-	if (op >= OP_DRV_IN || !op_modifies(op)) {
+	if (!op_modifies(op)) {
 		probe_completions(d);
 		return 0;
 	}

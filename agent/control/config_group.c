@@ -3,6 +3,7 @@
  * The keys of [group NAME]. Memory only; one thread at a time.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/config_keys.h"
@@ -57,10 +58,31 @@ static int check_member(const struct key_context *kc,
 	return 0;
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* The members are a set: their order in the file means nothing. */
+static void put_members(struct group_config *g,
+			char names[][VOLUME_NAME_MAX + 1])
+{
+	uint32_t i;
+
+	qsort(names, g->n_members, sizeof(names[0]), by_name);
+	g->members[0] = 0;
+	for (i = 0; i < g->n_members; i++) {
+		if (i)
+			strcat(g->members, " ");
+		strcat(g->members, names[i]);
+	}
+}
+
 static int group_volumes(const struct key_context *kc, struct conf_item *it,
 			 struct err *err)
 {
 	struct group_section *s = kc->target;
+	char names[GROUP_MEMBERS_MAX][VOLUME_NAME_MAX + 1];
 	char name[VOLUME_NAME_MAX + 1];
 	size_t pos = 0;
 	int ret;
@@ -70,9 +92,8 @@ static int group_volumes(const struct key_context *kc, struct conf_item *it,
 		ret = check_member(kc, it, name, err);
 		if (ret < 0)
 			return ret;
-		if (s->group.n_members++)
-			strcat(s->group.members, " ");
-		strcat(s->group.members, name);
+		strcpy(names[s->group.n_members++], name);
+		put_members(&s->group, names);
 	}
 	if (ret < 0)
 		return ret;

@@ -61,15 +61,16 @@ static int sync_group(struct ctl_call *call, const struct sync_args *a,
 		      struct source_group *g, json_t **result,
 		      struct err *err)
 {
-	const struct group_order order = {
+	struct group_order order = {
 		.label = *a->label ? a->label : NULL,
-		.timeout_ns = MIN(a->timeout_ms, MAX_SYNC_TIMEOUT_MS) *
-			      NSEC_PER_MSEC,
 		.progress = group_progress,
 		.arg = call,
 	};
 	struct group_attempt at;
 	int ret;
+
+	order.timeout_ns = MIN(a->timeout_ms, MAX_SYNC_TIMEOUT_MS) *
+			   NSEC_PER_MSEC;
 
 	if (a->quiesce)
 		return err_set(err, -EOPNOTSUPP, "unsupported", a->volume,

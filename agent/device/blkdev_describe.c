@@ -122,10 +122,18 @@ static void describe_kind(int disk_fd, struct blkdev *dev)
  * own that together are the whole. dm trims the bio to what it sent last, brd
  * uses it up (6.17).
  */
-static bool has_exact_ends(const struct blkdev *dev)
+static bool has_exact_ends(int disk_fd, const struct blkdev *dev)
 {
 	static const char *const kinds[] = { "md", "zram", "pmem" };
+	char level[32];
 	size_t i;
+
+	/* Its pieces went on as they were, before 6.8: their end is another
+	 * device's. */
+	if (!strcmp(dev->id.kind, "md") &&
+	    (sysfs_text(disk_fd, "md/level", level, sizeof(level)) ||
+	     !strcmp(level, "raid0")))
+		return false;
 
 	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (!strcmp(dev->id.kind, kinds[i]))
@@ -157,7 +165,7 @@ static int describe_disk(int disk_fd, struct blkdev *dev)
 	if (r < 0)
 		return r;
 	describe_kind(disk_fd, dev);
-	dev->exact_ends = has_exact_ends(dev);
+	dev->exact_ends = has_exact_ends(disk_fd, dev);
 	r = sysfs_u64(disk_fd, "queue/logical_block_size", &v);
 	if (r < 0)
 		return r;

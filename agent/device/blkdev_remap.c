@@ -39,6 +39,7 @@
 struct blkdev_remap {
 	int fd;
 	bool seen;
+	struct devno disk;
 	unsigned int n;
 	struct devno dm[BELOW_MAX];	/* the device and what lies below it */
 };
@@ -105,10 +106,10 @@ int blkdev_remap_open(const struct blkdev *dev, struct blkdev_remap **out,
 			       "watch its mapping");
 	m->fd = listen_to_kernel();
 	r = m->fd < 0 ? m->fd : 0;
+	m->disk = (struct devno){ dev->disk_major, dev->disk_minor };
 	/* After the socket: a change of what lies below is heard of. */
 	if (!r)
-		r = visit(&w, dev->disk_name,
-			  (struct devno){ dev->disk_major, dev->disk_minor });
+		r = visit(&w, dev->disk_name, m->disk);
 	if (r) {
 		blkdev_remap_close(m);
 		return err_sys(err, r, "device-unreadable", dev->path,
@@ -213,6 +214,13 @@ bool blkdev_remap_seen(struct blkdev_remap *m)
 
 void blkdev_remap_acted_upon(struct blkdev_remap *m)
 {
-	if (m)
-		m->seen = false;
+	struct walk w = { .remap = m };
+
+	if (!m)
+		return;
+	/* Other devices may lie below by now. */
+	m->seen = false;
+	m->n = 0;
+	if (visit(&w, NULL, m->disk))
+		m->seen = true;
 }

@@ -10,6 +10,8 @@
  *   every member sees a flip and collects what it has retired, or nobody does.
  * - Who gives up ends every later meeting of the attempt.
  * - A number is used for one attempt only.
+ * - After an attempt whose point may be durable for some members only, the next
+ *   one commits: nothing is confirmed that the group does not have.
  *
  * One lock; nobody waits for a device or a network under it, but for the
  * action of a meeting, which is a flip or the note of a number.
@@ -47,6 +49,8 @@ struct group {
 	uint32_t joined, ready, inside;	/* a bit for each member */
 	uint32_t durable;
 	bool given_up, cancelled, wished;
+	bool owes;			/* the last number's point may lack members:
+					 * to confirm it would say too much */
 	/* The meeting that is being waited for. */
 	uint64_t meeting;
 	uint32_t come;
@@ -79,6 +83,8 @@ struct group *group_new(int n_members, uint64_t last_seq)
 		return NULL;
 	g->n = n_members;
 	g->last_seq = last_seq;
+	/* What an earlier process left is not known. */
+	g->owes = true;
 	pthread_mutex_init(&g->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -137,6 +143,8 @@ static void leave(struct group *g, int member)
 	g->inside &= ~bit(member);
 	if (g->inside)
 		return;
+	if (g->attempt.numbered)
+		g->owes = g->durable != everybody(g);
 	for (w = g->waiters; w; w = w->next) {
 		if (!w->taken)
 			continue;
@@ -197,6 +205,7 @@ static void begin(struct group *g)
 	g->given_up = g->wished = false;
 	memset(&g->attempt, 0, sizeof(g->attempt));
 	g->attempt.seq = ++g->last_seq;
+	g->attempt.wanted = g->owes;
 	take_waiters(g);
 }
 
@@ -237,6 +246,8 @@ void group_want(struct group *g)
 {
 	LOCK_SCOPE(&g->lock);
 
+	if (g->wished)
+		return;
 	g->wished = true;
 	wake_others(g, -1);
 }

@@ -29,7 +29,8 @@ enum group_vote {			/* the worst one counts for all */
 /* What the members of one attempt have in common. */
 struct group_attempt {
 	uint64_t seq;			/* of the group point it may become */
-	bool wanted;			/* somebody waits for it */
+	bool wanted;			/* somebody waits for it, or owed */
+	bool numbered;			/* by a member: commits may have left */
 	char label[GROUP_LABEL_MAX + 1];
 	int64_t flip_wall_ns;		/* of the latest flip */
 	uint64_t flip_mono_ns;

@@ -75,7 +75,9 @@ static int load(struct entry *e, const struct source_env *env, uint64_t *seq,
 	int r;
 
 	(void)snprintf(dir, sizeof(dir), "%s/groups", env->state_dir);
-	(void)snprintf(e->path, sizeof(e->path), "%s/%s", dir, e->g.name);
+	/* A suffix: names may end in what a file's replacement is called. */
+	(void)snprintf(e->path, sizeof(e->path), "%s/%s.group", dir,
+		       e->g.name);
 	r = io_make_dir(e->io, dir, 0700, err);
 	if (r < 0)
 		return r;

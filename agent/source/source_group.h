@@ -10,7 +10,7 @@
 /*
  * The groups of a process: one for each name and set of members, shared by the
  * members' volumes. A group's UUID and the last number it has used are in
- * <state>/groups/NAME. Any thread.
+ * <state>/groups/NAME.group. Any thread.
  */
 struct source_group {
 	struct group *meetings;

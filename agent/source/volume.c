@@ -131,12 +131,13 @@ int volume_start(const struct volume_config *cfg, const struct source_env *env,
 
 void volume_cancel(struct volume *v)
 {
-	LOCK_SCOPE(&v->lock);
-
+	pthread_mutex_lock(&v->lock);
 	v->cancel = true;
+	pthread_cond_broadcast(&v->changed);
+	pthread_mutex_unlock(&v->lock);
+	/* Not under the lock: the group may be writing its number. */
 	if (v->group)
 		group_cancel(v->group->meetings);
-	pthread_cond_broadcast(&v->changed);
 }
 
 void volume_stop(struct volume *v, bool untrack)
@@ -299,8 +300,6 @@ int volume_sync(struct volume *v, const struct sync_order *order,
 	w.next = v->waiters;
 	v->waiters = &w;
 	wake(v);
-	if (v->group)
-		group_want(v->group->meetings);
 	r = wait_for_point(v, order, &w);
 	if (w.done) {
 		if (w.result)

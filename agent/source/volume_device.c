@@ -265,6 +265,9 @@ int volume_device_ready(struct volume *v, struct err *err)
 	r = open_device(v, err);
 	if (!r)
 		r = open_tracker(v, err);
+	/* Nobody has listened for another table since it was read last. */
+	if (!r && v->remap && v->tracker->adopted)
+		v->is_distrusted = true;
 	if (!r)
 		r = open_engine(v, err);
 	if (!r)
@@ -346,6 +349,7 @@ int volume_device_verify(struct volume *v, struct err *err)
 {
 	struct tracker_losses lost;
 	const struct loss *loss;
+	bool quiet;
 	int r;
 
 	r = blkdev_recheck(&v->dev, err);
@@ -356,6 +360,8 @@ int volume_device_verify(struct volume *v, struct err *err)
 		volume_device_drop(v, r != -EFBIG);
 		return -ESTALE;
 	}
+	/* Before the losses: a completion that is missed in between counts. */
+	quiet = !v->settled && !blkdev_writes_under_way(&v->dev);
 	r = v->tracker->ops->losses(v->tracker, &lost, err);
 	if (r)
 		return r;
@@ -368,7 +374,7 @@ int volume_device_verify(struct volume *v, struct err *err)
 	/* A write from before the tracking has no slot; only its completion
 	 * tells of it, so that must not be missed until all are through. */
 	if (!loss && !v->settled) {
-		v->settled = !blkdev_writes_under_way(&v->dev);
+		v->settled = quiet;
 		if (lost.complete_misses)
 			loss = volume_completions_missed();
 	}

@@ -75,6 +75,12 @@ void volume_group_end(struct volume *v)
 		group_unready(v->group->meetings, v->member);
 }
 
+void volume_group_want(struct volume *v)
+{
+	if (v->group)
+		group_want(v->group->meetings);
+}
+
 bool volume_group_wanted(struct volume *v)
 {
 	return v->group && group_is_wanted(v->group->meetings);
@@ -88,6 +94,8 @@ static int wait_for_others(void *arg)
 
 	if (volume_cancelled(v))
 		return -ECANCELED;
+	/* Hours, when another has much to read: the lag is seen to grow. */
+	volume_publish(v);
 	return volume_wait_a_while(v, &v->group_err);
 }
 
@@ -145,7 +153,10 @@ static int number_for_all(void *arg, struct group_attempt *a)
 {
 	struct volume *v = arg;
 
-	return source_group_save_seq(v->group, a->seq, &v->group_err);
+	int r = source_group_save_seq(v->group, a->seq, &v->group_err);
+
+	a->numbered = !r;
+	return r;
 }
 
 int volume_group_decide(struct volume *v, bool *may_confirm, struct err *err)

@@ -329,6 +329,8 @@ void volume_group_unready(struct volume *v);
 bool volume_group_begin(struct volume *v);
 void volume_group_end(struct volume *v);
 bool volume_group_wanted(struct volume *v);
+/* The others are to be ready soon, too; nothing, of no member. */
+void volume_group_want(struct volume *v);
 /* For cut_config.flip; arg is the volume. */
 int volume_group_flip(void *arg, struct cut_round *out, struct err *err);
 /* GROUP_GO, GROUP_AGAIN, GROUP_GIVE_UP; negative errno: the session ends. */

@@ -123,13 +123,14 @@ static void untake_waiters(struct volume *v)
 	}
 }
 
-static void promise_waiters(struct volume *v, uint64_t seq)
+static void promise_waiters(struct volume *v, uint64_t seq, const char *label)
 {
 	LOCK_SCOPE(&v->lock);
 	struct sync_waiter *w;
 
 	for (w = v->waiters; w; w = w->next)
-		if (w->taken)
+		/* (A group's label goes before that of a member's order.) */
+		if (w->taken && (!w->label || !strcmp(w->label, label)))
 			w->seq = seq;
 }
 
@@ -226,7 +227,7 @@ static int commit(struct volume *v, const struct cut_round *round,
 	r = ship_commit(v->ship, &c, err);
 	if (r)
 		return r;
-	promise_waiters(v, c.seq);
+	promise_waiters(v, c.seq, c.label);
 	cut_committed(v->cut);
 	v->is_outstanding = true;
 	v->leftover = false;
@@ -400,6 +401,8 @@ static bool session_step(struct volume *v)
 						      : PHASE_INITIALIZING,
 				 NULL);
 	v->next_cut_ns = now_ns(v);
+	/* Attempts that this one was missing from have put the others off. */
+	volume_group_want(v);
 	return true;
 }
 
@@ -410,6 +413,9 @@ static void cut_step(struct volume *v)
 	int r;
 
 	r = take_ack(v, &err);
+	/* Again after each attempt that came to nothing. */
+	if (!r && has_waiters(v))
+		volume_group_want(v);
 	if (!r && (started >= v->next_cut_ns || has_waiters(v) ||
 		   v->group_waits || volume_group_wanted(v))) {
 		if (v->group && !volume_group_begin(v))

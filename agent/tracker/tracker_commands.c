@@ -92,6 +92,16 @@ static struct btf *btf_of(struct btf *kernel, const char *module)
 	return btf__parse_split(path, kernel);
 }
 
+bool commands_writes_pages(void)
+{
+	_cleanup_(freep_btf) struct btf *kernel =
+		btf__parse(BTF_DIR "/vmlinux", NULL);
+
+	/* Where that is not known, the tracker's programs do not load. */
+	return kernel && member_of(kernel, "block_device_operations",
+				   "rw_page") != NULL;
+}
+
 void commands_locate(struct us_commands *out)
 {
 	_cleanup_(freep_btf) struct btf *kernel = NULL;

@@ -2,6 +2,8 @@
 #ifndef TRACKER_TRACKER_COMMANDS_H
 #define TRACKER_TRACKER_COMMANDS_H
 
+#include <stdbool.h>
+
 #include "tracker_abi.h"
 
 /*
@@ -11,5 +13,8 @@
  * have written. Reads /sys/kernel/btf; takes no capability.
  */
 void commands_locate(struct us_commands *out);
+
+/* Does this kernel write pages to some devices without a bio? */
+bool commands_writes_pages(void);
 
 #endif

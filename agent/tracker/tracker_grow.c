@@ -62,13 +62,19 @@ static void widen_bits(const uint64_t *words, uint64_t n_words,
 	}
 }
 
-static uint64_t widen_slot(uint64_t slot, uint32_t coarser)
+static uint64_t widen_slot(const struct tracker_words *from, uint64_t slot,
+			   uint32_t coarser)
 {
 	uint64_t first = us_slot_first(slot), count = us_slot_count(slot);
 	uint64_t last;
 
-	/* To the end of what was the volume: no further is meant, and a little
-	 * too far does no harm. */
+	/* Beside what was the volume, or up to its end: perhaps in what has
+	 * come, of which the old entry knew nothing. */
+	if (!count)
+		return us_slot_pack((from->n_blocks - 1) >> coarser,
+				    US_SLOT_COUNT_MAX);
+	if (first + count >= from->n_blocks)
+		count = US_SLOT_COUNT_MAX;
 	if (!coarser || count == US_SLOT_COUNT_MAX)
 		return us_slot_pack(first >> coarser, count);
 	last = (first + count - 1) >> coarser;
@@ -90,7 +96,7 @@ static void widen_requests(const struct tracker_words *from,
 		slot = load(&from->slots[i]);
 		if (!(slot & US_SLOT_LIVE))
 			continue;
-		copy = widen_slot(slot, coarser);
+		copy = widen_slot(from, slot, coarser);
 		if (exchange(&to->slots[i], 0, copy) &&
 		    load(&from->slots[i]) != slot)
 			(void)exchange(&to->slots[i], copy, 0);
@@ -109,7 +115,8 @@ static bool has_bio(const struct us_bio_set *s, uint64_t bio)
 
 /* Key first, then range, as the programs do. One that ends between the two is
  * counted as one that nobody saw begin. */
-static void widen_bio(const struct us_bio_set *from, unsigned int way,
+static void widen_bio(const struct tracker_words *words,
+		      const struct us_bio_set *from, unsigned int way,
 		      struct us_bio_set *to, uint32_t coarser)
 {
 	uint64_t bio = load((const uint64_t *)&from->bio[way]);
@@ -118,7 +125,7 @@ static void widen_bio(const struct us_bio_set *from, unsigned int way,
 
 	if (!bio || !(range & US_SLOT_LIVE) || has_bio(to, bio))
 		return;
-	copy = widen_slot(range, coarser);
+	copy = widen_slot(words, range, coarser);
 	for (i = 0; i < US_BIO_WAYS; i++)
 		if (exchange((uint64_t *)&to->bio[i], 0, bio))
 			break;
@@ -140,7 +147,8 @@ static void widen_bios(const struct tracker_words *from,
 
 	for (set = 0; set < US_BIO_SETS; set++)
 		for (way = 0; way < US_BIO_WAYS; way++)
-			widen_bio(&a[set], way, &b[set], coarser);
+			widen_bio(from, &a[set], way, &b[set],
+				  coarser);
 }
 
 void words_widen(const struct tracker_words *from, struct tracker_words *to,

@@ -232,6 +232,22 @@ static void note_replaced(struct tracker_host *h, int hook,
 	}
 }
 
+/* What the first of a pair has missed while there was no second one. */
+static void drop_unpaired(struct tracker_host *h, int again)
+{
+	int first = again == US_HOOK_ISSUE_AGAIN ? US_HOOK_ISSUE
+						 : US_HOOK_BIO_QUEUE;
+	uint64_t misses = 0;
+	uint32_t i;
+
+	if (h->hooks[first].prog_fd >= 0)
+		(void)prog_id(h->hooks[first].prog_fd, &misses, NULL);
+	for (i = 0; i < US_MAX_VOLUMES; i++)
+		if (misses > h->seen[i].misses[first] &&
+		    h->volumes[i].by_bio == (first == US_HOOK_BIO_QUEUE))
+			host_drop_entry(h, i);
+}
+
 /* Keep the old link when it runs this very program; else attach ours, then
  * let the old one go. */
 static int hook_adopt(struct tracker_host *h, struct hook *old, int hook,
@@ -252,6 +268,8 @@ static int hook_adopt(struct tracker_host *h, struct hook *old, int hook,
 		return r;
 	if (old->prog_fd >= 0)
 		note_replaced(h, hook, old);
+	if (hook == US_HOOK_ISSUE_AGAIN || hook == US_HOOK_BIO_QUEUE_AGAIN)
+		drop_unpaired(h, hook);
 	for (i = 0; i < US_MAX_VOLUMES; i++)
 		h->seen[i].misses[hook] = 0;
 	hook_drop(old);

@@ -31,6 +31,7 @@
 #include "tracker/tracker_host.h"
 #include "tracker/tracker_helper.h"
 #include "tracker/tracker_host_internal.h"
+#include "tracker/tracker_commands.h"
 #include "tracker/tracker_volume.h"
 
 #define SECTOR_BYTES_SHIFT 9
@@ -403,7 +404,7 @@ static void miss_losses(const struct volume_tracker *vt,
 	int end = vt->by_bio ? US_HOOK_BIO_COMPLETE : US_HOOK_COMPLETE;
 
 	out->issue_misses = now->misses[first] - s->misses[first];
-	if (hooks[again].link_fd >= 0)
+	if (hooks[again].link_fd >= 0 && !(now->detached & HOOK_BIT(again)))
 		out->issue_misses = MIN(out->issue_misses,
 					now->misses[again] - s->misses[again]);
 	out->complete_misses = now->misses[end] - s->misses[end];
@@ -568,6 +569,25 @@ static int enter(struct volume_tracker *vt, struct us_volume *want,
 	return enter_new(vt, want, err);
 }
 
+/*
+ * Kernels before 6.3 write single pages to memory-like devices without a bio
+ * (block_device_operations.rw_page): swap, and filesystems such as FAT.
+ */
+static bool is_written_by_pages(const struct blkdev *dev)
+{
+	return !dev->request_based &&
+	       (!strcmp(dev->id.kind, "zram") || !strcmp(dev->id.kind, "brd") ||
+		!strcmp(dev->id.kind, "pmem")) && commands_writes_pages();
+}
+
+static int refuse_page_writes(const struct blkdev *dev, struct err *err)
+{
+	err_set(err, -EOPNOTSUPP, "bio-based", dev->path, "cannot be tracked: "
+		"this kernel writes pages to a %s device without a bio",
+		dev->id.kind);
+	return err_remedy(err, "use a kernel from 6.3 on");
+}
+
 int tracker_host_enter(struct tracker_host *h, const struct tracker_want *w,
 		       struct tracker **out, struct err *err)
 {
@@ -592,11 +612,13 @@ int tracker_host_enter(struct tracker_host *h, const struct tracker_want *w,
 	vt->t.n_blocks = want.n_blocks;
 	vt->t.block_shift = w->block_shift;
 	r = want.by_bio ? host_want_bios(h, err) : 0;
+	if (!r && is_written_by_pages(dev))
+		r = refuse_page_writes(dev, err);
 	if (!r)
 		r = enter(vt, &want, w->group, err);
-	if (r)
+	if (r && !err->num)
 		err_sys(err, r, "tracker", dev->path, "set up tracking");
-	else
+	else if (!r)
 		/* Reads the device, which may hang: not under the lock that
 		 * every other volume needs for its points. */
 		r = self_test(vt, dev, err);

@@ -36,6 +36,13 @@ device_expect()
 	null_blk-bio) echo bio-based ;;
 	# 6.1 hands bios on as they are, and their end is of another device.
 	md-linear) echo self-test-failed ;;
+	# Before 6.3 pages are written to these without a bio.
+	zram | brd)
+		case $(uname -r) in
+		5.* | 6.[012].*) echo bio-based ;;
+		*) echo tracked ;;
+		esac
+		;;
 	*) echo tracked ;;
 	esac
 }

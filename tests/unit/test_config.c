@@ -377,7 +377,7 @@ TEST(members_of_a_group_have_from_it_what_is_set_for_all)
 	v = config_volume(c, "a");
 	ASSERT_NOT_NULL(v);
 	EXPECT_STR(v->group.name, "g");
-	EXPECT_STR(v->group.members, "b a");
+	EXPECT_STR(v->group.members, "a b");
 	EXPECT_U64(v->group.n_members, 2);
 	EXPECT_STR(v->replica.name, "dr1");
 	EXPECT_U64(v->interval_ns, 5 * NSEC_PER_SEC);
