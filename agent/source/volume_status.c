@@ -6,6 +6,7 @@
  *
  * Everything here is under the volume's lock.
  */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -140,6 +141,14 @@ static void note_state(struct volume *v)
 	enum volume_state s = state_now(v), was = v->last_state;
 	int64_t since = v->shown.since_wall_ns;
 
+	/* Ordered, and not begun: the worker may be in a handshake. */
+	if (s == VOLUME_COMPARING && v->phase == PHASE_RUNNING) {
+		struct err why = ERR_INIT;
+
+		err_set(&why, -ESTALE, "resync", v->cfg.name,
+			"resync was ordered: everything is compared");
+		copy_reason(v, &why);
+	}
 	if (s == was && since)
 		return;
 	v->last_state = s;
