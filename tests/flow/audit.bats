@@ -160,7 +160,7 @@ no_alarm()
 	protected_volume "interval = 100ms" "audit = 1s"
 	sync_point vol
 	seg=$(find "$RIG/store/volumes" -name '*.seg' -size +4M | head -n 1)
-	flip_byte "$seg" $(($(stat -c %s "$seg") / 2))
+	flip_byte "$seg" "$(tests/reader/unit_byte.py "$seg")"
 	wait_for 30 healed
 	[ "$(events_of audit-differs)" = damaged ]
 	sync_point vol

@@ -150,7 +150,7 @@ max_lag_ms()
 	protected_volume "interval = 100ms"
 	sync_point vol
 	seg=$(find "$RIG/store/volumes" -name '*.seg' -size +8M | head -n 1)
-	flip_byte "$seg" $(($(stat -c %s "$seg") / 2))
+	flip_byte "$seg" "$(tests/reader/unit_byte.py "$seg")"
 	verify_says 1 '.error | .code == "differs" and
 		.differing_bytes > 0 and .differing_bytes <= 65536 and
 		([.differences[].what] | unique) == ["damaged"]'
