@@ -76,7 +76,7 @@ struct us_volume {
 	__u32 used;
 	__u32 probing;			/* count what passes, for the self-test */
 	__u32 by_bio;			/* the device takes bios, not requests */
-	__u32 inexact;			/* a bio's range says nothing at its end */
+	__u32 reserved;
 };
 
 /* groups: a volume without one has that of its own number; those of several
@@ -101,7 +101,7 @@ struct us_counters {
 	__u64 error_completions;	/* failed writes, marked again */
 	__u64 probe_issues;
 	__u64 probe_completions;
-	__u64 unknown_ends;		/* of bios nobody saw begin, inexact */
+	__u64 unknown_ends;		/* of bios nobody saw begin */
 	__u64 reserved[6];
 };
 

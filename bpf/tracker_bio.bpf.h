@@ -14,8 +14,9 @@
  * which ends after all of them.
  *
  * A bio that ends and has no slot was queued before anybody looked, or its
- * queueing was missed. Where its range is exact that is marked; where it is
- * not, it is counted, and the daemon compares everything.
+ * queueing was missed, or a driver above has sent on a bio that had been queued
+ * there already. What it says is marked, and it is counted: where that is not
+ * exact, or all from before tracking have ended, the daemon compares everything.
  *
  * A slot whose end was missed keeps its blocks carried. It is taken over by
  * the next bio at that address; and when both sets are full, by any bio, after
@@ -206,19 +207,6 @@ __noinline int queue_one(__u32 vol, const struct queued *q)
 	return 0;
 }
 
-static __always_inline struct us_disk *disk_of_bio(struct bio *bio,
-						   __u64 *seq)
-{
-	struct gendisk *disk = bio->bi_bdev->bd_disk;
-	__u64 key;
-
-	if (!disk)
-		return NULL;
-	key = (__u64)disk->major << 32 | (__u32)disk->first_minor;
-	*seq = disk->diskseq;
-	return bpf_map_lookup_elem(&disks, &key);
-}
-
 static __always_inline int bio_queued(struct bio *bio, __u32 again)
 {
 	struct queued q = { .bio = (__u64)bio, .again = again };
@@ -226,21 +214,18 @@ static __always_inline int bio_queued(struct bio *bio, __u32 again)
 	__u64 diskseq = 0;
 	__u32 i;
 
-	d = disk_of_bio(bio, &diskseq);
+	d = disk_entry(bio->bi_bdev->bd_disk, &diskseq);
 	if (!d || !d->by_bio)
 		return 0;
+	if (diskseq != d->diskseq) {
+		count_other_disk(d);
+		return 0;
+	}
 	q.op = bio->bi_opf & OP_MASK;
 	q.sector = bio->bi_iter.bi_sector;
 	q.n_sectors = bio->bi_iter.bi_size >> SECTOR_SHIFT;
-	for (i = 0; i < US_VOLUMES_PER_DISK; i++) {
-		if (i >= d->n_volumes)
-			break;
-		if (diskseq != d->diskseq) {
-			count_event(d->volume[i], other_disk);
-			continue;
-		}
+	for_each_volume(d, i)
 		queue_one(d->volume[i], &q);
-	}
 	return 0;
 }
 
@@ -295,8 +280,7 @@ static __always_inline void end_unknown(const struct found *f,
 		return;
 	if (inside)
 		mark_active(f, first, count);
-	if (f->v->inexact)
-		count_event(f->vol, unknown_ends);
+	count_event(f->vol, unknown_ends);
 }
 
 /* What remains of a bio at its end lies in what it was; otherwise the slot is
@@ -336,7 +320,7 @@ static __always_inline int bio_done(struct bio *bio)
 	__u64 diskseq = 0;
 	__u32 op, i;
 
-	d = disk_of_bio(bio, &diskseq);
+	d = disk_entry(bio->bi_bdev->bd_disk, &diskseq);
 	if (!d || !d->by_bio || diskseq != d->diskseq)
 		return 0;
 	op = bio->bi_opf & OP_MASK;
@@ -348,11 +332,8 @@ static __always_inline int bio_done(struct bio *bio)
 	e.sector = bio->bi_iter.bi_sector;
 	e.n_sectors = bio->bi_iter.bi_size >> SECTOR_SHIFT;
 	e.failed = bio->bi_status != 0;
-	for (i = 0; i < US_VOLUMES_PER_DISK; i++) {
-		if (i >= d->n_volumes)
-			break;
+	for_each_volume(d, i)
 		end_one(d->volume[i], &e);
-	}
 	return 0;
 }
 

@@ -216,14 +216,37 @@ static __always_inline void slot_replaced(const struct found *f, __u64 old,
 	mark_active(f, us_slot_first(old), us_slot_count(old));
 }
 
+/* The entry of a disk, and the sequence number that it has now. */
+static __always_inline struct us_disk *disk_entry(struct gendisk *disk,
+						  __u64 *diskseq)
+{
+	__u64 key;
+
+	if (!disk)
+		return NULL;
+	key = (__u64)disk->major << 32 | (__u32)disk->first_minor;
+	*diskseq = disk->diskseq;
+	return bpf_map_lookup_elem(&disks, &key);
+}
+
+#define for_each_volume(d, i) \
+	for ((i) = 0; (i) < US_VOLUMES_PER_DISK && (i) < (d)->n_volumes; (i)++)
+
+/* Another disk under its number: none of its volumes is that any more. */
+static __always_inline void count_other_disk(const struct us_disk *d)
+{
+	__u32 i;
+
+	for_each_volume(d, i)
+		count_event(d->volume[i], other_disk);
+}
+
 static __always_inline void probe_completions(const struct us_disk *d)
 {
 	struct us_volume *v;
 	__u32 i, vol;
 
-	for (i = 0; i < US_VOLUMES_PER_DISK; i++) {
-		if (i >= d->n_volumes)
-			break;
+	for_each_volume(d, i) {
 		vol = d->volume[i];
 		v = bpf_map_lookup_elem(&volumes, &vol);
 		if (v && v->probing)

@@ -143,18 +143,6 @@ static __always_inline void discard_hull(__u64 bio, __u64 *sector,
 	*n_sectors = hull.hi - hull.lo;
 }
 
-static __always_inline struct us_disk *disk_of(struct request *rq, __u64 *seq)
-{
-	struct gendisk *disk = request_disk(rq);
-	__u64 key;
-
-	if (!disk)
-		return NULL;
-	key = (__u64)disk->major << 32 | (__u32)disk->first_minor;
-	*seq = disk->diskseq;
-	return bpf_map_lookup_elem(&disks, &key);
-}
-
 static __always_inline int request_issued(struct request *rq, __u32 again)
 {
 	struct start q = { .again = again };
@@ -162,9 +150,13 @@ static __always_inline int request_issued(struct request *rq, __u32 again)
 	__u64 diskseq = 0;
 	__u32 op, i;
 
-	d = disk_of(rq, &diskseq);
+	d = disk_entry(request_disk(rq), &diskseq);
 	if (!d)
 		return 0;
+	if (diskseq != d->diskseq) {
+		count_other_disk(d);
+		return 0;
+	}
 	op = request_op(rq);
 	if (op_modifies(op))
 		q.written = rq->__data_len >> SECTOR_SHIFT;
@@ -178,15 +170,8 @@ static __always_inline int request_issued(struct request *rq, __u32 again)
 		q.bio = (__u64)rq->bio;
 		discard_hull(q.bio, &q.sector, &q.n_sectors);
 	}
-	for (i = 0; i < US_VOLUMES_PER_DISK; i++) {
-		if (i >= d->n_volumes)
-			break;
-		if (diskseq != d->diskseq) {
-			count_event(d->volume[i], other_disk);
-			continue;
-		}
+	for_each_volume(d, i)
 		issue_one(d->volume[i], op, &q);
-	}
 	return 0;
 }
 
@@ -242,11 +227,8 @@ static __always_inline void command_done(const struct us_disk *d,
 	probe_completions(d);
 	if (passthrough_is_harmless(rq))
 		return;
-	for (i = 0; i < US_VOLUMES_PER_DISK; i++) {
-		if (i >= d->n_volumes)
-			break;
+	for_each_volume(d, i)
 		count_event(d->volume[i], passthrough);
-	}
 }
 
 static __always_inline int request_done(struct request *rq, int error,
@@ -257,7 +239,7 @@ static __always_inline int request_done(struct request *rq, int error,
 	__u64 diskseq = 0;
 	__u32 op, i;
 
-	d = disk_of(rq, &diskseq);
+	d = disk_entry(request_disk(rq), &diskseq);
 	if (!d || diskseq != d->diskseq)
 		return 0;
 	op = request_op(rq);
@@ -280,11 +262,8 @@ static __always_inline int request_done(struct request *rq, int error,
 	c.last = nr_bytes >= rq->__data_len;
 	if (op_is_discard(op))
 		discard_hull((__u64)rq->bio, &c.sector, &c.n_sectors);
-	for (i = 0; i < US_VOLUMES_PER_DISK; i++) {
-		if (i >= d->n_volumes)
-			break;
+	for_each_volume(d, i)
 		complete_one(d->volume[i], &c);
-	}
 	return 0;
 }
 

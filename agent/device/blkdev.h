@@ -34,7 +34,7 @@ struct blkdev {
 	uint32_t lbs_bytes;		/* logical block size */
 	bool is_partition;
 	bool request_based;		/* has blk-mq requests; else bios */
-	bool exact_ends;		/* of bios: their range holds at the end */
+	bool exact_ends;		/* of bios: what they say at their end holds */
 	uint32_t n_queues;		/* hardware queues (sysfs mq/) */
 	uint32_t n_tags;		/* largest nr_tags + reserved over queues */
 	bool zoned, dax, multipath_head, read_only;

@@ -180,7 +180,7 @@ bool grow_is_possible(const struct us_volume *a, const struct us_volume *b)
 	       a->n_sectors < b->n_sectors &&
 	       a->block_shift <= b->block_shift &&
 	       a->n_queues == b->n_queues && a->n_tags == b->n_tags &&
-	       a->by_bio == b->by_bio && a->inexact == b->inexact;
+	       a->by_bio == b->by_bio;
 }
 
 void grow_carry_losses(const struct us_counters *from,

@@ -41,6 +41,12 @@ int tracker_host_open(const struct tracker_host_config *cfg,
 void tracker_host_close(struct tracker_host *h, bool untrack);
 
 /*
+ * What blkdev_admit cannot know: does this kernel tell of every write to such a
+ * device? 0, or -EOPNOTSUPP "bio-based". Also without a host.
+ */
+int tracker_admit(const struct blkdev *dev, struct err *err);
+
+/*
  * Track [dev->start_sector, + n_sectors) of dev's disk. When pins of the same
  * volume on the same device are found and the programs have not been away,
  * the tracker is adopted: its pending blocks are true. Otherwise it starts
@@ -65,6 +71,8 @@ struct tracker_want {
 int tracker_host_enter(struct tracker_host *h, const struct tracker_want *w,
 		       struct tracker **out, struct err *err);
 
+/* Ends the tracking of one volume that has no tracker here. */
+void tracker_host_forget(struct tracker_host *h, const struct uuid *volume);
 /* Ends the tracking of every volume that is not among keep[n]. */
 void tracker_host_retain(struct tracker_host *h, const struct uuid *keep,
 			 int n);

@@ -100,7 +100,6 @@ static void describe(struct us_volume *v, const struct uuid *volume,
 	v->n_queues = MAX(dev->n_queues, 1U);
 	v->n_tags = MAX(dev->n_tags, 1U);
 	v->by_bio = !dev->request_based;
-	v->inexact = v->by_bio && !dev->exact_ends;
 }
 
 /* Of an entry that is there, and of one that is wanted. */
@@ -117,7 +116,7 @@ static bool same_shape(const struct us_volume *a, const struct us_volume *b)
 	       a->n_sectors == b->n_sectors &&
 	       a->block_shift == b->block_shift &&
 	       a->n_queues == b->n_queues && a->n_tags == b->n_tags &&
-	       a->by_bio == b->by_bio && a->inexact == b->inexact &&
+	       a->by_bio == b->by_bio &&
 	       same_group(a, b);
 }
 
@@ -513,6 +512,17 @@ static int self_test(struct volume_tracker *vt, const struct blkdev *dev,
 	return 0;
 }
 
+void tracker_host_forget(struct tracker_host *h, const struct uuid *volume)
+{
+	LOCK_SCOPE(&h->lock);
+	int found;
+
+	host_forget_widened(h, volume);
+	found = host_find_entry(h, volume);
+	if (found >= 0)
+		host_drop_entry(h, (uint32_t)found);
+}
+
 void tracker_host_retain(struct tracker_host *h, const struct uuid *keep,
 			 int n)
 {
@@ -553,6 +563,7 @@ static int enter(struct volume_tracker *vt, struct us_volume *want,
 		vt->t.adopted = !r;
 		if (!r)
 			return 0;
+		tracked_unmap(vt);
 	}
 	if (found >= 0 && grow_is_possible(&vt->h->volumes[found], want) &&
 	    same_group(&vt->h->volumes[found], want) &&
@@ -580,8 +591,10 @@ static bool is_written_by_pages(const struct blkdev *dev)
 		!strcmp(dev->id.kind, "pmem")) && commands_writes_pages();
 }
 
-static int refuse_page_writes(const struct blkdev *dev, struct err *err)
+int tracker_admit(const struct blkdev *dev, struct err *err)
 {
+	if (!is_written_by_pages(dev))
+		return 0;
 	err_set(err, -EOPNOTSUPP, "bio-based", dev->path, "cannot be tracked: "
 		"this kernel writes pages to a %s device without a bio",
 		dev->id.kind);
@@ -611,9 +624,9 @@ int tracker_host_enter(struct tracker_host *h, const struct tracker_want *w,
 	vt->t.ops = &volume_tracker_ops;
 	vt->t.n_blocks = want.n_blocks;
 	vt->t.block_shift = w->block_shift;
-	r = want.by_bio ? host_want_bios(h, err) : 0;
-	if (!r && is_written_by_pages(dev))
-		r = refuse_page_writes(dev, err);
+	r = tracker_admit(dev, err);
+	if (!r && want.by_bio)
+		r = host_want_bios(h, err);
 	if (!r)
 		r = enter(vt, &want, w->group, err);
 	if (r && !err->num)

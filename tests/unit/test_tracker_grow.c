@@ -100,6 +100,30 @@ TEST(requests_in_flight_stay_so_unless_their_tag_was_used_again)
 	EXPECT_U64(b.slots[4], us_slot_pack(0, US_SLOT_COUNT_MAX));
 }
 
+/* Of these the old entry has seen a part, or nothing: their end must not be
+ * taken for that of a write that was marked, nor the new part be read for good
+ * while they are under way. */
+TEST(what_reaches_or_lies_past_the_old_end_is_carried_to_the_new_one)
+{
+	struct lab a, b;
+
+	lab_init(&a, OLD_BLOCKS);
+	lab_init(&b, NEW_BLOCKS);
+	a.slots[0] = us_slot_pack(OLD_BLOCKS - 2, 2);
+	a.slots[1] = us_slot_pack(0, 0);
+	a.slots[2] = us_slot_pack(OLD_BLOCKS - 3, 2);
+	words_widen(&a.w, &b.w, 0, OLD_BLOCKS);
+	EXPECT_U64(b.slots[0], us_slot_pack(OLD_BLOCKS - 2, US_SLOT_COUNT_MAX));
+	EXPECT_U64(b.slots[1], us_slot_pack(OLD_BLOCKS - 1, US_SLOT_COUNT_MAX));
+	EXPECT_U64(b.slots[2], us_slot_pack(OLD_BLOCKS - 3, 2));
+	lab_init(&b, NEW_BLOCKS / 4);
+	words_widen(&a.w, &b.w, 2, OLD_BLOCKS / 4);
+	EXPECT_U64(b.slots[0], us_slot_pack((OLD_BLOCKS - 2) / 4,
+					    US_SLOT_COUNT_MAX));
+	EXPECT_U64(b.slots[1], us_slot_pack((OLD_BLOCKS - 1) / 4,
+					    US_SLOT_COUNT_MAX));
+}
+
 TEST(only_the_same_range_made_longer_has_grown)
 {
 	struct us_volume a = { .disk_key = 1, .diskseq = 2, .n_sectors = 100,
