@@ -63,6 +63,25 @@ static int accept_growth(struct volume *v, uint64_t was, struct err *err)
 	return 0;
 }
 
+/*
+ * A device that has been cut may come back to its size with another content,
+ * also while no daemon runs: then nothing must be there that looks continuous.
+ */
+static void forget_tracking(struct volume *v)
+{
+	struct err err = ERR_INIT;
+	struct tracker_host *host;
+
+	/* Where it cannot be opened, nothing of it is adopted later either. */
+	if (source_host_get(&v->env, &host, &err)) {
+		log_failure(LOG_LEVEL_WARN, &err);
+		v->is_distrusted = true;
+		return;
+	}
+	tracker_host_forget(host, &v->vs.uuid);
+	source_host_put(false);
+}
+
 /* Is this the device the volume was made on? First sight makes it so. */
 static int check_identity(struct volume *v, struct err *err)
 {
@@ -83,8 +102,7 @@ static int check_identity(struct volume *v, struct err *err)
 		if (now.size_bytes < v->dev.id.size_bytes &&
 		    is_surely_the_same(v, &sw.device))
 			return accept_growth(v, now.size_bytes, err);
-		/* What was cut off may come back with another content. */
-		v->is_distrusted = true;
+		forget_tracking(v);
 		err_set(err, -EFBIG, "size-changed", v->cfg.device,
 			"size was %llu bytes, is %llu: no point until it is "
 			"compared again",
@@ -213,7 +231,7 @@ static int begin_dirty(struct volume *v, struct err *err)
 	v->resync = v->vs.sw.resync;
 	pthread_mutex_unlock(&v->lock);
 	all = !v->tracker->adopted || v->resync || v->is_distrusted;
-	v->is_distrusted = false;
+	v->known_ends = 0;
 	v->settled = false;
 	v->written = (struct written){ 0 };
 	if (!all) {
@@ -236,6 +254,7 @@ static int begin_dirty(struct volume *v, struct err *err)
 	r = cut_all_dirty(v->cut, err);
 	if (r)
 		return r;
+	v->is_distrusted = false;
 	if (!v->vs.acked.valid) {
 		volume_set_phase(v, PHASE_INITIALIZING, NULL);
 		return 0;
@@ -256,6 +275,21 @@ static int begin_dirty(struct volume *v, struct err *err)
 	return 0;
 }
 
+/* Nobody has listened for another table since it was read last. */
+static void distrust_mapping(struct volume *v)
+{
+	if (!v->remap || !v->tracker->adopted || v->is_distrusted)
+		return;
+	v->is_distrusted = true;
+	if (!v->vs.acked.valid)
+		return;
+	err_set(&v->lost_why, -ESTALE, volume_mapping_changed.code,
+		v->cfg.name, "its mapping may have been exchanged while nobody "
+		"listened: everything is compared");
+	volume_tell(v, "tracking-lost", v->lost_why.code, "%s",
+		    v->lost_why.message);
+}
+
 int volume_device_ready(struct volume *v, struct err *err)
 {
 	int r;
@@ -265,9 +299,8 @@ int volume_device_ready(struct volume *v, struct err *err)
 	r = open_device(v, err);
 	if (!r)
 		r = open_tracker(v, err);
-	/* Nobody has listened for another table since it was read last. */
-	if (!r && v->remap && v->tracker->adopted)
-		v->is_distrusted = true;
+	if (!r)
+		distrust_mapping(v);
 	if (!r)
 		r = open_engine(v, err);
 	if (!r)
@@ -368,6 +401,10 @@ int volume_device_verify(struct volume *v, struct err *err)
 	volume_compare_written(v, &lost);
 	tell_pins(v, &lost);
 	volume_note_losses(v, &lost);
+	/* An exact end of a bio from before the tracking has been marked. */
+	if (!v->settled && v->dev.exact_ends)
+		v->known_ends = lost.unknown_ends;
+	v->known_ends = MIN(v->known_ends, lost.unknown_ends);
 	loss = volume_fatal_loss(v, &lost);
 	if (!loss && blkdev_remap_seen(v->remap))
 		loss = &volume_mapping_changed;

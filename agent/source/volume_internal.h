@@ -141,6 +141,7 @@ struct volume {
 	struct blkdev dev;
 	bool dev_open;
 	struct blkdev_remap *remap;	/* NULL where nothing is mapped */
+	uint64_t known_ends;		/* of bios from before tracking */
 	bool is_distrusted;		/* what it shows may be other content,
 					 * whatever the tracker says */
 	uint64_t known_diskseq;		/* of the device when it was the one */

@@ -92,6 +92,8 @@ const struct loss *volume_fatal_loss(const struct volume *v,
 		return &detached;
 	for (i = 0; i < ARRAY_SIZE(losses); i++) {
 		if (!count_of(l, &losses[i]) ||
+		    (losses[i].count == COUNT(unknown_ends) &&
+		     l->unknown_ends <= v->known_ends) ||
 		    (losses[i].count == COUNT(passthrough) &&
 		     passthrough_is_harmless(v)))
 			continue;
