@@ -4,13 +4,13 @@
  *
  * One program per tracepoint, since a program that nests in itself on a CPU
  * is skipped by the kernel:
- *   on_issue         a request is about to reach the driver: a write may begin
- *   on_complete      the driver is done with it
- *   on_bio_queue     the same two, of devices that take bios
- *   on_bio_complete
- *   on_issue_again, on_bio_queue_again
- *                    attached where the kernel lets a task interrupt the first
- *                    program: what comes then is seen by the second
+ *   on_issue_0       a request is about to reach the driver: a write may begin
+ *   on_complete_0    the driver is done with it
+ *   on_bio_queue_0   the same two, of devices that take bios
+ *   on_bio_complete_0
+ *   ..._1, ..._2     attached beside them where the kernel lets a task interrupt
+ *                    a program: what comes then is seen by the next one
+ *                    (tracker_pair.bpf.h)
  *
  * Invariants (the proof is in docs/consistency.md):
  *  1. The first program exchanges the in-flight slot (a full barrier), then
@@ -34,6 +34,7 @@
 #include "tracker_abi.h"
 #include "tracker_compat.bpf.h"
 #include "tracker_maps.bpf.h"
+#include "tracker_pair.bpf.h"
 #include "tracker_mark.bpf.h"
 #include "passthrough.bpf.h"
 #include "tracker_request.bpf.h"
@@ -41,38 +42,70 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-SEC("tp_btf/block_rq_issue")
-int BPF_PROG(on_issue, struct request *rq)
+static __always_inline int issue(struct request *rq, __u32 copy)
 {
-	return request_issued(rq, 0);
+	if (is_seen(US_HOOK_ISSUE, copy, (__u64)rq))
+		return 0;
+	request_issued(rq);
+	leave_stamp(US_HOOK_ISSUE, copy, (__u64)rq);
+	return 0;
 }
 
-SEC("tp_btf/block_rq_issue")
-int BPF_PROG(on_issue_again, struct request *rq)
+static __always_inline int complete(struct request *rq, int error,
+				    unsigned int nr_bytes, __u32 copy)
 {
-	return request_issued(rq, 1);
+	if (is_seen(US_HOOK_COMPLETE, copy, (__u64)rq))
+		return 0;
+	request_done(rq, error, nr_bytes);
+	leave_stamp(US_HOOK_COMPLETE, copy, (__u64)rq);
+	return 0;
 }
 
-SEC("tp_btf/block_rq_complete")
-int BPF_PROG(on_complete, struct request *rq, int error, unsigned int nr_bytes)
+static __always_inline int bio_queue(struct bio *bio, __u32 copy)
 {
-	return request_done(rq, error, nr_bytes);
+	if (is_seen(US_HOOK_BIO_QUEUE, copy, (__u64)bio))
+		return 0;
+	bio_queued(bio, copy != 0);
+	leave_stamp(US_HOOK_BIO_QUEUE, copy, (__u64)bio);
+	return 0;
 }
 
-SEC("tp_btf/block_bio_queue")
-int BPF_PROG(on_bio_queue, struct bio *bio)
+static __always_inline int bio_complete(struct bio *bio, __u32 copy)
 {
-	return bio_queued(bio, 0);
+	if (is_seen(US_HOOK_BIO_COMPLETE, copy, (__u64)bio))
+		return 0;
+	bio_done(bio);
+	leave_stamp(US_HOOK_BIO_COMPLETE, copy, (__u64)bio);
+	return 0;
 }
 
-SEC("tp_btf/block_bio_queue")
-int BPF_PROG(on_bio_queue_again, struct bio *bio)
-{
-	return bio_queued(bio, 1);
-}
+#define COPY(n)                                                              \
+	SEC("tp_btf/block_rq_issue")                                         \
+	int BPF_PROG(on_issue_##n, struct request *rq)                       \
+	{                                                                    \
+		return issue(rq, n);                                         \
+	}                                                                    \
+									     \
+	SEC("tp_btf/block_rq_complete")                                      \
+	int BPF_PROG(on_complete_##n, struct request *rq, int error,         \
+		     unsigned int nr_bytes)                                  \
+	{                                                                    \
+		return complete(rq, error, nr_bytes, n);                     \
+	}                                                                    \
+									     \
+	SEC("tp_btf/block_bio_queue")                                        \
+	int BPF_PROG(on_bio_queue_##n, struct bio *bio)                      \
+	{                                                                    \
+		return bio_queue(bio, n);                                    \
+	}                                                                    \
+									     \
+	SEC("tp_btf/block_bio_complete")                                     \
+	int BPF_PROG(on_bio_complete_##n, struct request_queue *q,           \
+		     struct bio *bio)                                        \
+	{                                                                    \
+		return bio_complete(bio, n);                                 \
+	}
 
-SEC("tp_btf/block_bio_complete")
-int BPF_PROG(on_bio_complete, struct request_queue *q, struct bio *bio)
-{
-	return bio_done(bio);
-}
+COPY(0)
+COPY(1)
+COPY(2)

@@ -24,7 +24,7 @@
  * US_BIO_WAYS bios, each set all its keys (the bio, 0: free) and then all its
  * ranges.
  */
-#define US_TRACKER_LAYOUT 2
+#define US_TRACKER_LAYOUT 3
 
 #define US_MAX_VOLUMES 256
 #define US_MAX_GROUPS (2 * US_MAX_VOLUMES)
@@ -115,25 +115,37 @@ struct us_stats {
 
 /*
  * The programs. Each has a link and a program that are pinned; what the kernel
- * has skipped of its runs is counted by the kernel. The second of a pair does
- * what the first does, where the kernel may interrupt the first one and skip
- * it for whoever comes then.
+ * has skipped of its runs is counted by the kernel. Copies of a kind are called
+ * in their order, which is that of their attaching.
  */
 enum us_hook {
-	US_HOOK_ISSUE,
+	US_HOOK_ISSUE,			/* the kinds, and the first copy of each */
 	US_HOOK_COMPLETE,
 	US_HOOK_BIO_QUEUE,
 	US_HOOK_BIO_COMPLETE,
-	US_HOOK_ISSUE_AGAIN,
-	US_HOOK_BIO_QUEUE_AGAIN,
-	US_HOOKS,
+	US_HOOK_KINDS,
 };
-#define US_HOOKS_MAX 8
+#define US_HOOK_COPIES 3
+#define US_HOOKS (US_HOOK_KINDS * US_HOOK_COPIES)
+#define US_HOOK_COPY(kind, copy) ((kind) + (copy) * US_HOOK_KINDS)
+#define US_HOOKS_MAX 16
+
+/* pairs, one of each kind: what copies that are not the first have done. */
+struct us_pair {
+	__u64 caught;			/* events that those before have not seen */
+	__u64 unsure;			/* at most so many of them they have */
+	__u64 reserved[6];
+};
+
+/* stamps: of each kind so many cells, see tracker_pair.bpf.h. */
+#define US_STAMP_BITS 17
+#define US_STAMPS (US_HOOK_KINDS << US_STAMP_BITS)
 
 /* seen: what of the counters has had its consequence; daemon only. */
 struct us_seen {
 	struct us_counters counters;
-	__u64 misses[US_HOOKS_MAX];
+	__u64 unseen[US_HOOK_KINDS];	/* events that no copy has seen */
+	__u64 reserved[4];
 };
 
 /* info: who these pins belong to; one element; daemon only. */

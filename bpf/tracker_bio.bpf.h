@@ -152,7 +152,7 @@ struct queued {
 	__u64 sector;
 	__u64 n_sectors;
 	__u32 op;
-	__u32 again;			/* another program has counted it */
+	__u32 again;			/* one before it may have entered it */
 };
 
 static __always_inline void take_slot(const struct found *f,
@@ -202,8 +202,7 @@ __noinline int queue_one(__u32 vol, const struct queued *q)
 	take_slot(&f, q, range);
 	if (inside && !without_issue_mark)
 		mark_active(&f, first, count);
-	if (!q->again)
-		count_write(vol, q->n_sectors);
+	count_write(vol, q->n_sectors);
 	return 0;
 }
 

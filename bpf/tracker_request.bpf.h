@@ -28,7 +28,6 @@ struct start {
 	__u64 written;			/* as diskstats will count it */
 	__u32 queue;
 	__u32 tag;
-	__u32 again;			/* another program has counted it */
 };
 
 struct walk_ctx {
@@ -114,7 +113,7 @@ __noinline int issue_one(__u32 vol, __u32 op, const struct start *q)
 		return 0;
 	if (v->probing)
 		count_event(vol, probe_issues);
-	if (q->written && !q->again)
+	if (q->written)
 		count_write(vol, q->written);
 	if (op >= OP_DRV_IN) {
 		count_event(vol, passthrough);
@@ -143,9 +142,9 @@ static __always_inline void discard_hull(__u64 bio, __u64 *sector,
 	*n_sectors = hull.hi - hull.lo;
 }
 
-static __always_inline int request_issued(struct request *rq, __u32 again)
+static __always_inline int request_issued(struct request *rq)
 {
-	struct start q = { .again = again };
+	struct start q = {};
 	struct us_disk *d;
 	__u64 diskseq = 0;
 	__u32 op, i;

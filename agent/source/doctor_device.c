@@ -44,7 +44,7 @@ static void check_admission(struct doctor_report *r, const struct blkdev *dev)
 {
 	struct err err = ERR_INIT;
 
-	if (blkdev_admit(dev, &err) < 0)
+	if (blkdev_admit(dev, &err) < 0 || tracker_admit(dev, &err) < 0)
 		doctor_add_err(r, DOCTOR_FAIL, err.code, &err);
 	else
 		doctor_add(r, DOCTOR_OK, "admission", NULL,

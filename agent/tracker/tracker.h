@@ -22,7 +22,7 @@ struct tracker;
 
 /* Since the last pending_set_all, whose consequence covers all before it. */
 struct tracker_losses {
-	uint64_t issue_misses;		/* issue program not run: fatal to a cut */
+	uint64_t issue_misses;		/* no program ran at a begin: fatal to a cut */
 	uint64_t complete_misses;	/* harmless, registry carries */
 	uint64_t lost_completions;	/* slots found live at reuse: harmless */
 	uint64_t slot_overflows;	/* request without a slot: fatal */
@@ -35,6 +35,8 @@ struct tracker_losses {
 	uint64_t issues;		/* ops->stats: requests marked */
 	uint64_t sectors;		/* ops->stats: of the disk (512 bytes) */
 	uint64_t failed_sectors;	/* ops->stats: at failed completions */
+	uint64_t caught;		/* ops->stats: begins that the first program
+					 * was left out of, and another one not */
 	uint64_t skipped;		/* runs, ever, of what counts those */
 	uint64_t pins_restored;		/* of the links, since the host began */
 	uint64_t unseen_sectors;	/* written past us, by the disk's count;

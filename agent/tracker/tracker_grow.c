@@ -195,7 +195,7 @@ void grow_carry_losses(const struct us_counters *from,
 	for (i = 0; i < sizeof(*from) / sizeof(uint64_t); i++)
 		__atomic_add_fetch(&sum[i], load(&count[i]) - seen[i],
 				   __ATOMIC_SEQ_CST);
-	memcpy(to_seen->misses, from_seen->misses, sizeof(to_seen->misses));
+	memcpy(to_seen->unseen, from_seen->unseen, sizeof(to_seen->unseen));
 }
 
 /* Maps the words of an entry that is there: to be given back with tracked_free(). */

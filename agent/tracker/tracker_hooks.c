@@ -12,63 +12,71 @@
  *   The entries of the volumes go before the info map is written: whatever
  *   entry there is while the links are those of the info map has missed
  *   nothing.
- * - The programs' skipped runs are counted by the kernel per program; what a
- *   replaced program had missed and nobody had acted upon is a hole too.
+ * - A program that marks in other maps than those that are pinned has marked
+ *   nothing that counts.
+ * - Copies of a kind are called in the order of their attaching, and count
+ *   together (tracker_unseen.c): those that follow requests are adopted all or
+ *   replaced all, and so are those that follow bios.
+ * - What the replaced ones had not seen, and nobody had acted upon, is a hole.
  *
  * Any thread, under the host's lock. Pins survive the process, not the boot.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
 #include "base/checked.h"
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "tracker/tracker_helper.h"
 #include "tracker/tracker_host.h"
 #include "tracker/tracker_host_internal.h"
 
 #include "tracker.skel.h"
 
-/*
- * A program lies beside its link, because a descriptor of it tells what it has
- * missed, and to get one from the link takes CAP_SYS_ADMIN.
- */
-static const struct {
-	const char *link, *prog;
-} pins[US_HOOKS] = {
-	[US_HOOK_ISSUE] = { "link_issue", "prog_issue" },
-	[US_HOOK_COMPLETE] = { "link_complete", "prog_complete" },
-	[US_HOOK_BIO_QUEUE] = { "link_bio_queue", "prog_bio_queue" },
-	[US_HOOK_BIO_COMPLETE] = { "link_bio_complete", "prog_bio_complete" },
-	[US_HOOK_ISSUE_AGAIN] = { "link_issue_again", "prog_issue_again" },
-	[US_HOOK_BIO_QUEUE_AGAIN] = { "link_bio_queue_again",
-				      "prog_bio_queue_again" },
+#define NAME_MAX_HERE 32
+/* More than any of ours uses. */
+#define PROGRAM_MAPS_MAX 32
+
+static const char *const kinds[US_HOOK_KINDS] = {
+	[US_HOOK_ISSUE] = "issue",
+	[US_HOOK_COMPLETE] = "complete",
+	[US_HOOK_BIO_QUEUE] = "bio_queue",
+	[US_HOOK_BIO_COMPLETE] = "bio_complete",
 };
+
+/*
+ * A pin's name. A program lies beside its link, because a descriptor of it
+ * tells what it has missed, and to get one from the link takes CAP_SYS_ADMIN.
+ */
+static const char *pin_of(const char *what, int hook, char out[NAME_MAX_HERE])
+{
+	int copy = hook / US_HOOK_KINDS;
+
+	(void)snprintf(out, NAME_MAX_HERE, copy ? "%s_%s_%d" : "%s_%s", what,
+		       kinds[hook % US_HOOK_KINDS], copy);
+	return out;
+}
 
 static struct bpf_program *program(const struct tracker_host *h, int hook)
 {
-	switch ((enum us_hook)hook) {
-	case US_HOOK_ISSUE:
-		return h->skel->progs.on_issue;
-	case US_HOOK_COMPLETE:
-		return h->skel->progs.on_complete;
-	case US_HOOK_BIO_QUEUE:
-		return h->skel->progs.on_bio_queue;
-	case US_HOOK_BIO_COMPLETE:
-		return h->skel->progs.on_bio_complete;
-	case US_HOOK_ISSUE_AGAIN:
-		return h->skel->progs.on_issue_again;
-	case US_HOOK_BIO_QUEUE_AGAIN:
-		return h->skel->progs.on_bio_queue_again;
-	case US_HOOKS:
-		break;
-	}
-	return NULL;
+	char name[NAME_MAX_HERE];
+
+	(void)snprintf(name, sizeof(name), "on_%s_%d",
+		       kinds[hook % US_HOOK_KINDS], hook / US_HOOK_KINDS);
+	return bpf_object__find_program_by_name(h->skel->obj, name);
+}
+
+void hooks_choose(struct tracker_host *h, uint32_t want)
+{
+	int i;
+
+	for (i = 0; i < US_HOOKS; i++)
+		(void)bpf_program__set_autoload(program(h, i),
+						want & HOOK_BIT(i));
 }
 
 static void hook_drop(struct hook *k)
@@ -96,7 +104,7 @@ void hooks_drop(struct hook hooks[US_HOOKS])
 		hook_drop(&hooks[i]);
 }
 
-static uint32_t prog_id(int fd, uint64_t *misses, uint8_t tag[8])
+uint32_t hook_prog_id(int fd, uint64_t *misses, uint8_t tag[8])
 {
 	struct bpf_prog_info info;
 	__u32 len = sizeof(info);
@@ -111,7 +119,7 @@ static uint32_t prog_id(int fd, uint64_t *misses, uint8_t tag[8])
 	return info.id;
 }
 
-static int link_ids(int fd, uint32_t *link_id, uint32_t *prog)
+int hook_link_ids(int fd, uint32_t *link_id, uint32_t *prog)
 {
 	struct bpf_link_info info;
 	__u32 len = sizeof(info);
@@ -128,29 +136,68 @@ static int link_ids(int fd, uint32_t *link_id, uint32_t *prog)
 
 static int program_of(struct tracker_host *h, int hook, uint32_t id)
 {
-	_cleanup_close_ int fd = pins_get(h->dir, pins[hook].prog);
+	char name[NAME_MAX_HERE];
+	_cleanup_close_ int fd = pins_get(h->dir, pin_of("prog", hook, name));
 	int r;
 
-	if (fd >= 0 && prog_id(fd, NULL, NULL) == id)
+	if (fd >= 0 && hook_prog_id(fd, NULL, NULL) == id)
 		return TAKE_FD(fd);
 	r = bpf_prog_get_fd_by_id(id);
 	if (r < 0)
 		return -errno;
-	(void)pins_put(h->dir, pins[hook].prog, r);
+	(void)pins_put(h->dir, name, r);
 	return r;
+}
+
+static uint32_t map_id(int fd)
+{
+	struct bpf_map_info info;
+	__u32 len = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	return bpf_obj_get_info_by_fd(fd, &info, &len) ? 0 : info.id;
+}
+
+/* Does the program use this map? Its tag does not say. */
+static bool uses_map(int prog_fd, int map_fd)
+{
+	__u32 ids[PROGRAM_MAPS_MAX] = { 0 }, want = map_id(map_fd), i;
+	struct bpf_prog_info info;
+	__u32 len = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	info.nr_map_ids = PROGRAM_MAPS_MAX;
+	info.map_ids = (__u64)(uintptr_t)ids;
+	if (!want || bpf_obj_get_info_by_fd(prog_fd, &info, &len))
+		return false;
+	for (i = 0; i < info.nr_map_ids && i < PROGRAM_MAPS_MAX; i++)
+		if (ids[i] == want)
+			return true;
+	return false;
+}
+
+/* Does what it marks reach us? */
+static bool marks_in_ours(const struct tracker_host *h, int prog_fd)
+{
+	return uses_map(prog_fd, h->fds.disks) &&
+	       uses_map(prog_fd, h->fds.volumes) &&
+	       uses_map(prog_fd, h->fds.groups) &&
+	       uses_map(prog_fd, h->fds.counters) &&
+	       uses_map(prog_fd, h->fds.pages);
 }
 
 /* The link an earlier process pinned, when it is the one info speaks of. */
 static int hook_find_old(struct tracker_host *h, struct hook *old, int hook,
 			 const struct us_info *info)
 {
+	char name[NAME_MAX_HERE];
 	uint32_t id = 0, prog_now = 0;
 	int r;
 
-	old->link_fd = pins_get(h->dir, pins[hook].link);
+	old->link_fd = pins_get(h->dir, pin_of("link", hook, name));
 	if (old->link_fd < 0)
 		return old->link_fd;
-	r = link_ids(old->link_fd, &id, &prog_now);
+	r = hook_link_ids(old->link_fd, &id, &prog_now);
 	if (!r && (id != info->hooks[hook].link_id ||
 		   prog_now != info->hooks[hook].prog_id))
 		r = -ESTALE;
@@ -158,23 +205,21 @@ static int hook_find_old(struct tracker_host *h, struct hook *old, int hook,
 		old->prog_fd = program_of(h, hook, prog_now);
 		r = old->prog_fd < 0 ? old->prog_fd : 0;
 	}
+	if (!r && !marks_in_ours(h, old->prog_fd))
+		r = -ESTALE;
 	if (r)
 		hook_drop(old);
 	return r;
 }
 
-/*
- * Entries whose writes the link that is gone should have seen begin. A second
- * program of a pair only makes up for the first.
- */
+/* Entries whose writes the link that is gone should have seen begin; another
+ * copy only makes up for the first. */
 static void drop_unseen(struct tracker_host *h, uint32_t mask, uint32_t found)
 {
 	uint32_t i;
 
 	for (i = 0; i < US_MAX_VOLUMES; i++) {
-		uint32_t need = HOOK_BIT(h->volumes[i].by_bio
-						 ? US_HOOK_BIO_QUEUE
-						 : US_HOOK_ISSUE);
+		uint32_t need = HOOK_BIT(volume_begin(&h->volumes[i]));
 
 		if (mask & need & ~found)
 			host_drop_entry(h, i);
@@ -183,27 +228,28 @@ static void drop_unseen(struct tracker_host *h, uint32_t mask, uint32_t found)
 
 /* ---- attaching ---- */
 
-static int hook_attach(struct tracker_host *h, struct hook *k, int hook,
-		       struct err *err)
+static int hook_attach(struct tracker_host *h, int hook, struct err *err)
 {
 	struct bpf_program *prog = program(h, hook);
 	struct bpf_link *link = bpf_program__attach(prog);
-	const char *pin = pins[hook].link;
+	struct hook *k = &h->hooks[hook];
+	char name[NAME_MAX_HERE];
 	int r;
 
+	(void)pin_of("link", hook, name);
 	if (!link)
-		return err_sys(err, -errno, "bpf-attach", pin,
+		return err_sys(err, -errno, "bpf-attach", name,
 			       "attach tracing program");
 	k->link_fd = dup(bpf_link__fd(link));
 	k->prog_fd = dup(bpf_program__fd(prog));
 	(void)bpf_link__destroy(link);
 	if (k->link_fd < 0 || k->prog_fd < 0)
-		return err_sys(err, -EMFILE, "bpf-attach", pin, "keep link");
-	r = pins_put(h->dir, pins[hook].prog, k->prog_fd);
+		return err_sys(err, -EMFILE, "bpf-attach", name, "keep link");
+	r = pins_put(h->dir, pin_of("prog", hook, name), k->prog_fd);
 	if (!r)
-		r = pins_put(h->dir, pin, k->link_fd);
+		r = pins_put(h->dir, pin_of("link", hook, name), k->link_fd);
 	if (r)
-		return err_sys(err, r, "bpf-pin", pin, "pin link");
+		return err_sys(err, r, "bpf-pin", name, "pin link");
 	return 0;
 }
 
@@ -211,69 +257,151 @@ static bool same_program(int a, int b)
 {
 	uint8_t ta[8] = { 0 }, tb[8] = { 1 };
 
-	return prog_id(a, NULL, ta) && prog_id(b, NULL, tb) &&
+	return hook_prog_id(a, NULL, ta) && hook_prog_id(b, NULL, tb) &&
 	       !memcmp(ta, tb, sizeof(ta));
 }
 
-/* What the old program missed, and nobody acted upon. */
-static void note_replaced(struct tracker_host *h, int hook,
-			  const struct hook *old)
+/* Those that are called for one sort of device. */
+static const struct family {
+	uint32_t mask;
+	const char *pairs;		/* the pin of what its copies count */
+} families[FAMILIES] = {
+	[FAMILY_REQUESTS] = { HOOKS_OF_REQUESTS, "pairs_requests" },
+	[FAMILY_BIOS] = { HOOKS_OF_BIOS, "pairs_bios" },
+};
+
+/* Is each one wanted there, and this very program, and no other there? */
+static bool are_the_same(const struct tracker_host *h, uint32_t mask,
+			 uint32_t want, const struct hook *old)
 {
-	bool begins = hook == US_HOOK_ISSUE || hook == US_HOOK_BIO_QUEUE;
-	uint64_t misses = 0;
+	int i;
+
+	for (i = 0; i < US_HOOKS; i++) {
+		if (!(mask & HOOK_BIT(i)))
+			continue;
+		if (!(want & HOOK_BIT(i)) != (old[i].link_fd < 0))
+			return false;
+		if (want & HOOK_BIT(i) &&
+		    !same_program(old[i].prog_fd,
+				  bpf_program__fd(program(h, i))))
+			return false;
+	}
+	return true;
+}
+
+/* What counts for the copies that are adopted must be what they count in. */
+static bool adopt_pairs(struct tracker_host *h, enum family_no no,
+			uint32_t want, const struct hook *old)
+{
+	int first = no == FAMILY_BIOS ? US_HOOK_BIO_QUEUE : US_HOOK_ISSUE;
+	int fd;
+
+	if (!(want & HOOKS_FURTHER))
+		return true;
+	fd = pins_get(h->dir, families[no].pairs);
+	if (fd < 0 || !uses_map(old[first].prog_fd, fd)) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	h->pairs_fd[no] = fd;
+	return true;
+}
+
+/* What the old ones had not seen, and nobody acted upon, is a hole. */
+static void note_unseen(struct tracker_host *h, int kind, int old_fd,
+			int pairs_fd)
+{
+	uint64_t unseen = 0;
+	bool is_known = !hook_unseen(old_fd, uses_map(old_fd, pairs_fd)
+						     ? pairs_fd : -1,
+				     kind, &unseen);
 	uint32_t i;
 
-	(void)prog_id(old->prog_fd, &misses, NULL);
-	for (i = 0; i < US_MAX_VOLUMES; i++) {
-		if (begins && misses > h->seen[i].misses[hook] &&
-		    h->volumes[i].by_bio == (hook == US_HOOK_BIO_QUEUE))
+	for (i = 0; i < US_MAX_VOLUMES; i++)
+		if (volume_begin(&h->volumes[i]) == kind &&
+		    (!is_known ||
+		     (int64_t)(unseen - h->seen[i].unseen[kind]) > 0))
 			host_drop_entry(h, i);
-		h->seen[i].misses[hook] = 0;
+}
+
+static void note_replaced(struct tracker_host *h, enum family_no no,
+			  const struct hook *old, int pairs_fd)
+{
+	uint32_t i;
+	int kind;
+
+	for (kind = 0; kind < US_HOOK_KINDS; kind++) {
+		if (!(families[no].mask & HOOK_BIT(kind)))
+			continue;
+		if (old[kind].prog_fd >= 0)
+			note_unseen(h, kind, old[kind].prog_fd, pairs_fd);
+		for (i = 0; i < US_MAX_VOLUMES; i++)
+			h->seen[i].unseen[kind] = 0;
 	}
 }
 
-/* What the first of a pair has missed while there was no second one. */
-static void drop_unpaired(struct tracker_host *h, int again)
+/* In their order; the old ones go on meanwhile. What they count is pinned
+ * before, so that who dies in between leaves none that seem to have caught. */
+static int replace(struct tracker_host *h, enum family_no no, uint32_t want,
+		   const struct hook *old, struct err *err)
 {
-	int first = again == US_HOOK_ISSUE_AGAIN ? US_HOOK_ISSUE
-						 : US_HOOK_BIO_QUEUE;
-	uint64_t misses = 0;
-	uint32_t i;
+	const char *pin = families[no].pairs;
+	_cleanup_close_ int old_pairs = pins_get(h->dir, pin);
+	int i, r;
 
-	if (h->hooks[first].prog_fd >= 0)
-		(void)prog_id(h->hooks[first].prog_fd, &misses, NULL);
-	for (i = 0; i < US_MAX_VOLUMES; i++)
-		if (misses > h->seen[i].misses[first] &&
-		    h->volumes[i].by_bio == (first == US_HOOK_BIO_QUEUE))
-			host_drop_entry(h, i);
+	h->pairs_fd[no] = dup(bpf_map__fd(h->skel->maps.pairs));
+	r = h->pairs_fd[no] < 0 ? -errno
+				: pins_put(h->dir, pin, h->pairs_fd[no]);
+	if (r)
+		return err_sys(err, r, "bpf-pin", h->dir, "pin %s", pin);
+	for (i = 0; !r && i < US_HOOKS; i++)
+		if (want & HOOK_BIT(i))
+			r = hook_attach(h, i, err);
+	if (!r)
+		note_replaced(h, no, old, old_pairs);
+	return r;
 }
 
-/* Keep the old link when it runs this very program; else attach ours, then
- * let the old one go. */
-static int hook_adopt(struct tracker_host *h, struct hook *old, int hook,
-		      struct err *err)
+static void let_go(struct tracker_host *h, uint32_t mask)
 {
-	struct hook *k = &h->hooks[hook];
-	uint32_t i;
-	int r;
+	char name[NAME_MAX_HERE];
+	int i;
 
-	if (old->link_fd >= 0 &&
-	    same_program(old->prog_fd, bpf_program__fd(program(h, hook)))) {
-		*k = *old;
-		*old = (struct hook){ -1, -1 };
+	for (i = 0; i < US_HOOKS; i++) {
+		if (!(mask & HOOK_BIT(i)))
+			continue;
+		(void)pins_remove(h->dir, pin_of("link", i, name));
+		(void)pins_remove(h->dir, pin_of("prog", i, name));
+	}
+}
+
+/* Keep the old ones when they run these very programs; else attach ours, then
+ * let the old ones go. */
+static int family_attach(struct tracker_host *h, enum family_no no,
+			 uint32_t want, struct hook *old, struct err *err)
+{
+	uint32_t mask = families[no].mask;
+	int i, r = 0;
+
+	want &= mask;
+	if (want && are_the_same(h, mask, want, old) &&
+	    adopt_pairs(h, no, want, old)) {
+		for (i = 0; i < US_HOOKS; i++) {
+			if (!(want & HOOK_BIT(i)))
+				continue;
+			h->hooks[i] = old[i];
+			old[i] = (struct hook){ -1, -1 };
+		}
 		return 0;
 	}
-	r = hook_attach(h, k, hook, err);
-	if (r)
-		return r;
-	if (old->prog_fd >= 0)
-		note_replaced(h, hook, old);
-	if (hook == US_HOOK_ISSUE_AGAIN || hook == US_HOOK_BIO_QUEUE_AGAIN)
-		drop_unpaired(h, hook);
-	for (i = 0; i < US_MAX_VOLUMES; i++)
-		h->seen[i].misses[hook] = 0;
-	hook_drop(old);
-	return 0;
+	if (want)
+		r = replace(h, no, want, old, err);
+	else
+		(void)pins_remove(h->dir, families[no].pairs);
+	if (!r)
+		let_go(h, mask & ~want);
+	return r;
 }
 
 static int write_info(struct tracker_host *h, struct us_info *info,
@@ -292,25 +420,14 @@ static int write_info(struct tracker_host *h, struct us_info *info,
 			continue;
 		memset(&info->hooks[i], 0, sizeof(info->hooks[i]));
 		if (h->hooks[i].link_fd >= 0)
-			r = link_ids(h->hooks[i].link_fd,
-				     &info->hooks[i].link_id,
-				     &info->hooks[i].prog_id);
+			r = hook_link_ids(h->hooks[i].link_fd,
+					  &info->hooks[i].link_id,
+					  &info->hooks[i].prog_id);
 	}
 	if (!r && bpf_map_update_elem(h->fds.info, &zero, info, BPF_ANY))
 		r = -errno;
 	if (r)
 		return err_sys(err, r, "bpf-pin", h->dir, "write info");
-	return 0;
-}
-
-static int adopt_or_let_go(struct tracker_host *h, int hook, bool want,
-			   struct hook *old, struct err *err)
-{
-	if (want)
-		return hook_adopt(h, old, hook, err);
-	(void)pins_remove(h->dir, pins[hook].link);
-	(void)pins_remove(h->dir, pins[hook].prog);
-	hook_drop(old);
 	return 0;
 }
 
@@ -345,111 +462,110 @@ int hooks_attach(struct tracker_host *h, uint32_t mask, uint32_t want,
 	 * what the next one takes for continuous. */
 	drop_unseen(h, mask, found);
 	/* At a start: those for bios only while there is who needs them. */
-	if (mask & HOOK_BIT(US_HOOK_ISSUE) && !any_by_bio(h))
+	if (mask & HOOKS_OF_REQUESTS && !any_by_bio(h))
 		want &= ~HOOKS_OF_BIOS;
-	for (k = 0; !r && k < US_HOOKS; k++)
-		if (mask & HOOK_BIT(k))
-			r = adopt_or_let_go(h, k, want & HOOK_BIT(k), &old[k],
-					    err);
+	for (k = 0; !r && k < FAMILIES; k++)
+		if (mask & families[k].mask)
+			r = family_attach(h, (enum family_no)k, want, old, err);
 	hooks_drop(old);
 	return r ? r : write_info(h, &info, mask, err);
 }
 
 int hooks_open_pinned(struct tracker_host *h, uint32_t mask, struct err *err)
 {
+	char name[NAME_MAX_HERE];
 	int i;
 
 	for (i = 0; i < US_HOOKS; i++) {
 		struct hook *k = &h->hooks[i];
 
-		if (!(mask & HOOK_BIT(i)) || !pins_exist(h->dir, pins[i].link))
+		if (!(mask & HOOK_BIT(i)) ||
+		    !pins_exist(h->dir, pin_of("link", i, name)))
 			continue;
-		k->link_fd = pins_get(h->dir, pins[i].link);
-		k->prog_fd = pins_get(h->dir, pins[i].prog);
+		k->link_fd = pins_get(h->dir, name);
+		k->prog_fd = pins_get(h->dir, pin_of("prog", i, name));
 		if (k->link_fd < 0 || k->prog_fd < 0)
 			return err_sys(err, MIN(k->link_fd, k->prog_fd),
-				       "bpf-pin", h->dir, "open %s",
-				       pins[i].link);
+				       "bpf-pin", h->dir, "open %s", name);
+	}
+	for (i = 0; i < FAMILIES; i++) {
+		if (!(mask & families[i].mask) ||
+		    !pins_exist(h->dir, families[i].pairs))
+			continue;
+		h->pairs_fd[i] = pins_get(h->dir, families[i].pairs);
+		if (h->pairs_fd[i] < 0)
+			return err_sys(err, h->pairs_fd[i], "bpf-pin", h->dir,
+				       "open %s", families[i].pairs);
 	}
 	return 0;
 }
 
-/* ---- what became of them ---- */
-
-/*
- * A link stays attached as long as we have its descriptor; its pin is for the
- * time when we are gone. One that somebody has removed, or exchanged for
- * another link, is put back, and nothing was lost.
- */
-static void keep_pinned(struct tracker_host *h, int hook, uint32_t id)
+int hook_pin_again(struct tracker_host *h, int hook, bool *was_removed)
 {
-	_cleanup_close_ int fd = pins_get(h->dir, pins[hook].link);
-	uint32_t there = 0, prog = 0;
+	char name[NAME_MAX_HERE];
+	_cleanup_close_ int fd = pins_get(h->dir, pin_of("link", hook, name));
+	uint32_t ours = 0, there = 0, prog = 0;
+	int r = hook_link_ids(h->hooks[hook].link_fd, &ours, &prog);
 
-	if (fd >= 0 && !link_ids(fd, &there, &prog) && there == id)
-		return;
-	/* Where that cannot be, a later process finds a hole and compares. */
-	if (pins_put(h->dir, pins[hook].link, h->hooks[hook].link_fd))
-		return;
-	h->pins_restored++;
-	log_warn("%s/%s: was %s, and is put back: nothing is lost", h->dir,
-		 pins[hook].link, fd < 0 ? "removed" : "exchanged");
+	if (r)
+		return r;
+	if (fd >= 0 && !hook_link_ids(fd, &there, &prog) && there == ours)
+		return 0;
+	*was_removed = fd < 0;
+	r = pins_put(h->dir, name, h->hooks[hook].link_fd);
+	return r ? r : 1;
 }
 
-/* Is what we attached still attached, and runs what we loaded? */
-static bool hook_is_ours(struct tracker_host *h, int hook)
-{
-	const struct hook *k = &h->hooks[hook];
-	uint32_t id = 0, prog = 0;
+/* ---- later, and for tests ---- */
 
-	if (k->link_fd < 0 || link_ids(k->link_fd, &id, &prog) ||
-	    prog != prog_id(k->prog_fd, NULL, NULL))
-		return false;
-	keep_pinned(h, hook, id);
-	return true;
-}
+#define COMPLETIONS (HOOK_BIT(US_HOOK_COMPLETE) * COPIES_OF_ONE)
+#define BIO_COMPLETIONS (HOOK_BIT(US_HOOK_BIO_COMPLETE) * COPIES_OF_ONE)
 
-int hooks_examine(struct tracker_host *h, uint64_t misses[US_HOOKS],
-		  uint32_t *detached)
+static int detach(struct tracker_host *h, uint32_t mask)
 {
+	LOCK_SCOPE(&h->lock);
 	int i;
 
-	*detached = 0;
-	for (i = 0; i < US_HOOKS; i++) {
-		const struct hook *k = &h->hooks[i];
-
-		misses[i] = 0;
-		if (k->prog_fd >= 0 && !prog_id(k->prog_fd, &misses[i], NULL))
-			return -errno;
-		if (!hook_is_ours(h, i))
-			*detached |= HOOK_BIT(i);
-	}
+	let_go(h, mask);
+	for (i = 0; i < US_HOOKS; i++)
+		if (mask & HOOK_BIT(i))
+			hook_drop(&h->hooks[i]);
 	return 0;
 }
 
 int tracker_host_detach_complete(struct tracker_host *h)
 {
-	LOCK_SCOPE(&h->lock);
-	int r;
+	return detach(h, COMPLETIONS | BIO_COMPLETIONS);
+}
 
-	(void)pins_remove(h->dir, pins[US_HOOK_BIO_COMPLETE].link);
-	hook_drop(&h->hooks[US_HOOK_BIO_COMPLETE]);
-	r = pins_remove(h->dir, pins[US_HOOK_COMPLETE].link);
-	hook_drop(&h->hooks[US_HOOK_COMPLETE]);
-	return r;
+int tracker_host_detach_copy(struct tracker_host *h, int copy)
+{
+	return detach(h, (HOOK_BIT(US_HOOK_KINDS) - 1U)
+				 << copy * US_HOOK_KINDS);
 }
 
 int tracker_host_attach_complete(struct tracker_host *h, struct err *err)
 {
 	LOCK_SCOPE(&h->lock);
-	uint32_t want = HOOK_BIT(US_HOOK_COMPLETE);
+	uint32_t mask = COMPLETIONS;
+	struct us_info info;
+	__u32 zero = 0;
+	int i, r = 0;
 
 	if (!h->skel)
 		return err_set(err, -EOPNOTSUPP, "bpf-attach", h->dir,
 			       "programs are attached by the helper");
 	if (h->hooks[US_HOOK_BIO_QUEUE].link_fd >= 0)
-		want |= HOOK_BIT(US_HOOK_BIO_COMPLETE);
-	return hooks_attach(h, want, want, err);
+		mask |= BIO_COMPLETIONS;
+	for (i = 0; !r && i < US_HOOKS; i++)
+		if (mask & HOOK_BIT(i) &&
+		    bpf_program__fd(program(h, i)) >= 0)
+			r = hook_attach(h, i, err);
+	if (r)
+		return r;
+	if (bpf_map_lookup_elem(h->fds.info, &zero, &info))
+		return err_sys(err, -errno, "bpf-pin", h->dir, "read info");
+	return write_info(h, &info, mask, err);
 }
 
 int host_want_bios(struct tracker_host *h, struct err *err)
@@ -464,61 +580,10 @@ int host_want_bios(struct tracker_host *h, struct err *err)
 
 	if (h->hooks[US_HOOK_BIO_QUEUE].link_fd >= 0)
 		return 0;
-	if (h->hooks[US_HOOK_ISSUE_AGAIN].link_fd < 0)
-		want &= ~HOOKS_AGAIN;
+	if (h->hooks[US_HOOK_COPY(US_HOOK_ISSUE, 1)].link_fd < 0)
+		want &= ~HOOKS_FURTHER;
 	if (h->skel)
 		return hooks_attach(h, HOOKS_OF_BIOS, want, err);
 	r = tracker_helper_attach(&cfg, err);
 	return r ? r : hooks_open_pinned(h, HOOKS_OF_BIOS, err);
-}
-
-/* ---- this kernel ---- */
-
-static void free_btfp(struct btf **btf)
-{
-	btf__free(*btf);
-}
-
-/* The value of an enumerator, wherever it is; def when there is none. */
-static uint32_t enumerator(const struct btf *btf, const char *name,
-			   uint32_t def)
-{
-	uint32_t i, n = btf__type_cnt(btf);
-	uint16_t e;
-
-	for (i = 1; i < n; i++) {
-		const struct btf_type *t = btf__type_by_id(btf, i);
-		const struct btf_enum *values;
-
-		if (!btf_is_enum(t))
-			continue;
-		values = btf_enum(t);
-		for (e = 0; e < btf_vlen(t); e++)
-			if (!strcmp(btf__name_by_offset(btf,
-							values[e].name_off),
-				    name))
-				return (uint32_t)values[e].val;
-	}
-	return def;
-}
-
-/*
- * Since tracepoints call programs under the fast kind of SRCU (7.0), a program
- * of theirs can be interrupted, and is skipped for whoever comes meanwhile.
- * The function came one version before: on that one the second program is for
- * nothing.
- */
-void hooks_learn_kernel(struct kernel_ways *out)
-{
-	_cleanup_(free_btfp) struct btf *btf = btf__load_vmlinux_btf();
-
-	*out = (struct kernel_ways){ .trace_flag_bit = 64 };
-	if (!btf)
-		return;
-	out->trace_flag_bit = enumerator(btf, "BIO_TRACE_COMPLETION", 64);
-	out->interrupts_programs =
-		btf__find_by_name_kind(btf, "init_srcu_struct_fast",
-				       BTF_KIND_FUNC) > 0 ||
-		btf__find_by_name_kind(btf, "__init_srcu_struct_fast",
-				       BTF_KIND_FUNC) > 0;
 }

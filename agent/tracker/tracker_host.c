@@ -134,6 +134,19 @@ static int map_tables(struct tracker_host *h, struct err *err)
 	return 0;
 }
 
+static uint32_t managed_hooks(const struct tracker_host_config *cfg)
+{
+	return cfg->add_bios ? HOOKS_OF_BIOS
+			     : HOOKS_OF_BIOS | HOOKS_OF_REQUESTS;
+}
+
+static uint32_t wanted_hooks(const struct tracker_host_config *cfg,
+			     const struct kernel_ways *ways)
+{
+	return managed_hooks(cfg) &
+	       ~(ways->interrupts_programs ? 0 : HOOKS_FURTHER);
+}
+
 static int load(struct tracker_host *h, const struct tracker_host_config *cfg,
 		const struct kernel_ways *ways, struct err *err)
 {
@@ -148,7 +161,11 @@ static int load(struct tracker_host *h, const struct tracker_host_config *cfg,
 	h->skel->rodata->without_issue_mark = cfg->without_issue_mark;
 	h->skel->rodata->window_turns = cfg->window_turns;
 	h->skel->rodata->trace_flag_bit = ways->trace_flag_bit;
+	h->skel->rodata->several = ways->interrupts_programs;
+	hooks_choose(h, wanted_hooks(cfg, ways));
 	r = set_pin_paths(h);
+	if (!r && !ways->interrupts_programs)
+		r = bpf_map__set_max_entries(h->skel->maps.stamps, 1);
 	if (!r)
 		r = tracker_bpf__load(h->skel);
 	if (r) {
@@ -183,18 +200,14 @@ void host_tell_commands(struct tracker_host *h)
 static int open_here(struct tracker_host *h,
 		     const struct tracker_host_config *cfg, struct err *err)
 {
-	uint32_t mask = cfg->add_bios ? HOOKS_OF_BIOS
-				      : HOOKS_OF_BIOS | HOOKS_OF_REQUESTS;
 	const char *bpffs = bpffs_of(cfg);
 	struct kernel_ways ways;
-	uint32_t want = mask;
 	int r;
 
 	hooks_learn_kernel(&ways);
 	if (cfg->without_trace_flag)
 		ways.trace_flag_bit = 64;
-	if (!ways.interrupts_programs && !cfg->twice)
-		want &= ~HOOKS_AGAIN;
+	ways.interrupts_programs |= cfg->several;
 	r = pins_mount(bpffs, err);
 	if (!r)
 		r = drop_foreign_layout(h, err);
@@ -204,7 +217,8 @@ static int open_here(struct tracker_host *h,
 		r = load(h, cfg, &ways, err);
 	if (!r)
 		r = map_tables(h, err);
-	return r ? r : hooks_attach(h, mask, want, err);
+	return r ? r : hooks_attach(h, managed_hooks(cfg),
+				    wanted_hooks(cfg, &ways), err);
 }
 
 int tracker_host_prepare(struct err *err)
@@ -216,7 +230,7 @@ int tracker_host_open(const struct tracker_host_config *cfg,
 		      struct tracker_host **out, struct err *err)
 {
 	struct tracker_host *h = calloc(1, sizeof(*h));
-	int r;
+	int i, r;
 
 	if (!h)
 		return err_sys(err, -ENOMEM, "no-memory", "tracker", "start");
@@ -224,6 +238,8 @@ int tracker_host_open(const struct tracker_host_config *cfg,
 	h->node = cfg->node;
 	h->bpffs = cfg->bpffs;
 	hooks_init(h->hooks);
+	for (i = 0; i < FAMILIES; i++)
+		h->pairs_fd[i] = -1;
 	h->fds = (struct host_fds){ -1, -1, -1, -1, -1, -1, -1, -1, -1 };
 	(void)snprintf(h->state_dir, sizeof(h->state_dir), "%s",
 		       cfg->state_dir);
@@ -241,6 +257,15 @@ int tracker_host_open(const struct tracker_host_config *cfg,
 	}
 	*out = h;
 	return 0;
+}
+
+static void close_pairs(struct tracker_host *h)
+{
+	int i;
+
+	for (i = 0; i < FAMILIES; i++)
+		if (h->pairs_fd[i] >= 0)
+			close(h->pairs_fd[i]);
 }
 
 static void close_fds(const struct host_fds *f)
@@ -271,6 +296,7 @@ void tracker_host_close(struct tracker_host *h, bool untrack)
 	if (h->seen)
 		munmap(h->seen, h->seen_bytes);
 	hooks_drop(h->hooks);
+	close_pairs(h);
 	if (h->owns_fds)
 		close_fds(&h->fds);
 	tracker_bpf__destroy(h->skel);

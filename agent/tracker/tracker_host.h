@@ -27,7 +27,7 @@ struct tracker_host_config {
 	uint32_t window_turns;		/* makes the race of a flip wider */
 	/* Only adds the programs that follow bios to what is pinned. */
 	bool add_bios;
-	bool twice;			/* as if this kernel needed it */
+	bool several;			/* copies, as if this kernel needed them */
 	bool without_trace_flag;	/* ... did not tell of its flag */
 };
 
@@ -87,6 +87,8 @@ int tracker_host_unpin(const struct uuid *node, const char *bpffs,
 
 /* Test support: detach or attach the completion program for a while. */
 int tracker_host_detach_complete(struct tracker_host *h);
+/* Of each kind, as if the kernel always left out that one. */
+int tracker_host_detach_copy(struct tracker_host *h, int copy);
 int tracker_host_attach_complete(struct tracker_host *h, struct err *err);
 
 #endif

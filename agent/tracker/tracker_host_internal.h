@@ -13,13 +13,15 @@
 #include "tracker_abi.h"
 
 /*
- * Shared by tracker_host.c (the set), tracker_hooks.c (its programs) and
- * tracker_volume.c (one of it).
+ * Shared by tracker_host.c (the set), tracker_hooks.c and tracker_unseen.c
+ * (its programs) and tracker_volume.c (one of it).
  */
 struct hook {
 	int link_fd;			/* -1: not attached */
 	int prog_fd;
 };
+
+enum family_no { FAMILY_REQUESTS, FAMILY_BIOS, FAMILIES };
 
 /* The maps that all volumes share. */
 struct host_fds {
@@ -34,6 +36,7 @@ struct tracker_host {
 	struct tracker_bpf *skel;	/* NULL: a helper has it */
 	const char *bpffs;		/* NULL: the usual place */
 	struct hook hooks[US_HOOKS];
+	int pairs_fd[FAMILIES];		/* what their copies count; or -1 */
 	uint64_t pins_restored;		/* that somebody had taken away */
 	struct host_fds fds;		/* the skeleton's, or our own */
 	bool owns_fds;
@@ -74,30 +77,62 @@ void host_forget_widened(struct tracker_host *h, const struct uuid *volume);
 int host_find_group(struct tracker_host *h, const struct uuid *group);
 void host_drop_entry(struct tracker_host *h, uint32_t index);
 
-/* tracker_hooks.c. Masks have a bit for each enum us_hook. */
+/* tracker_hooks.c. Masks have a bit for each copy of each kind. */
 #define HOOK_BIT(h) (1U << (h))
-#define HOOKS_OF_BIOS                                                     \
-	(HOOK_BIT(US_HOOK_BIO_QUEUE) | HOOK_BIT(US_HOOK_BIO_COMPLETE) |   \
-	 HOOK_BIT(US_HOOK_BIO_QUEUE_AGAIN))
+/* Times the bit of a kind: all its copies. */
+#define COPIES_OF_ONE                                                     \
+	(HOOK_BIT(0) | HOOK_BIT(US_HOOK_COPY(0, 1)) |                     \
+	 HOOK_BIT(US_HOOK_COPY(0, 2)))
 #define HOOKS_OF_REQUESTS                                                 \
-	(HOOK_BIT(US_HOOK_ISSUE) | HOOK_BIT(US_HOOK_COMPLETE) |           \
-	 HOOK_BIT(US_HOOK_ISSUE_AGAIN))
+	((HOOK_BIT(US_HOOK_ISSUE) | HOOK_BIT(US_HOOK_COMPLETE)) *         \
+	 COPIES_OF_ONE)
+#define HOOKS_OF_BIOS                                                     \
+	((HOOK_BIT(US_HOOK_BIO_QUEUE) | HOOK_BIT(US_HOOK_BIO_COMPLETE)) * \
+	 COPIES_OF_ONE)
 /* What a kernel whose programs can be interrupted needs beside the first. */
-#define HOOKS_AGAIN                                                       \
-	(HOOK_BIT(US_HOOK_ISSUE_AGAIN) | HOOK_BIT(US_HOOK_BIO_QUEUE_AGAIN))
+#define HOOKS_FURTHER                                                     \
+	((HOOKS_OF_REQUESTS | HOOKS_OF_BIOS) & ~(HOOK_BIT(US_HOOK_KINDS) - 1U))
+
+static inline enum family_no hook_family(int kind)
+{
+	return HOOK_BIT(kind) & HOOKS_OF_BIOS ? FAMILY_BIOS : FAMILY_REQUESTS;
+}
+
+/* The kind that sees a volume's writes begin. */
+static inline int volume_begin(const struct us_volume *v)
+{
+	return v->by_bio ? US_HOOK_BIO_QUEUE : US_HOOK_ISSUE;
+}
 
 void hooks_init(struct hook hooks[US_HOOKS]);
 void hooks_drop(struct hook hooks[US_HOOKS]);
-/* Those of mask: adopted or attached, and pinned; or, when want lacks them,
- * let go. What tracking they make discontinuous is dropped. */
+/* Only these are loaded. */
+void hooks_choose(struct tracker_host *h, uint32_t want);
+/* Those of mask, which is of whole families: adopted or attached, and pinned;
+ * or, when want lacks them, let go. What tracking they make discontinuous is
+ * dropped. */
 int hooks_attach(struct tracker_host *h, uint32_t mask, uint32_t want,
 		 struct err *err);
 /* Opens the pins of those of mask; must not be open. */
 int hooks_open_pinned(struct tracker_host *h, uint32_t mask, struct err *err);
-/* Those attached still there? Their skipped runs, 0 for the others. Pins that
- * somebody took away are put back. */
-int hooks_examine(struct tracker_host *h, uint64_t misses[US_HOOKS],
+/* A program's id, or 0; misses and tag may be NULL. */
+uint32_t hook_prog_id(int fd, uint64_t *misses, uint8_t tag[8]);
+int hook_link_ids(int fd, uint32_t *link_id, uint32_t *prog);
+/* The pin of an attached link: 1 when it had to be put back. */
+int hook_pin_again(struct tracker_host *h, int hook, bool *was_removed);
+
+/* tracker_unseen.c: events that no copy of the kind has seen; or, for the
+ * moment, more. prog_fd is the first copy's, pairs_fd may be -1. */
+int hook_unseen(int prog_fd, int pairs_fd, int kind, uint64_t *out);
+/* Events that another copy than the first has seen, ever. */
+uint64_t hooks_caught(struct tracker_host *h, int kind);
+bool hooks_are_several(const struct tracker_host *h);
+/* The same of each kind that is attached, else 0; and which are not any more.
+ * Pins that somebody took away are put back. */
+int hooks_examine(struct tracker_host *h, uint64_t unseen[US_HOOK_KINDS],
 		  uint32_t *detached);
+
+/* tracker_kernel.c */
 /* What the loaded programs are to be told of this kernel, and what it needs. */
 struct kernel_ways {
 	uint32_t trace_flag_bit;	/* 64: unknown */

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -333,7 +334,7 @@ static void op_pending_clear(struct tracker *t, uint64_t w, uint64_t bits)
 /* What the kernel and the programs have counted, as of now. */
 struct counted {
 	struct us_counters c;
-	uint64_t misses[US_HOOKS];
+	uint64_t unseen[US_HOOK_KINDS];
 	uint32_t detached;
 	uint64_t pins_restored;
 	bool dropped;			/* the entry is not ours any more, or
@@ -349,7 +350,56 @@ static int read_losses(struct volume_tracker *vt, struct counted *now)
 		       !host_disk_names(vt->h, vt->index);
 	now->pins_restored = vt->h->pins_restored;
 	memcpy(&now->c, &vt->h->counters[vt->index], sizeof(now->c));
-	return hooks_examine(vt->h, now->misses, &now->detached);
+	return hooks_examine(vt->h, now->unseen, &now->detached);
+}
+
+/* Events that are between two copies just now do not stay unseen. (Of ends not
+ * seen nothing follows, and they are not waited for.) */
+#define BETWEEN_NS (1000 * 1000)
+#define BETWEEN_TURNS 20
+
+static bool more_unseen(const struct volume_tracker *vt,
+			const struct counted *now)
+{
+	int begin = vt->by_bio ? US_HOOK_BIO_QUEUE : US_HOOK_ISSUE;
+
+	return now->unseen[begin] != vt->h->seen[vt->index].unseen[begin];
+}
+
+/*
+ * As read_losses; where there are copies the smallest of some readings counts.
+ * Each is no less than the truth when it began.
+ */
+static int read_losses_well(struct volume_tracker *vt, struct counted *now)
+{
+	const struct timespec pause = { .tv_nsec = BETWEEN_NS };
+	struct counted again;
+	int i, k, r;
+
+	r = read_losses(vt, now);
+	if (!hooks_are_several(vt->h))
+		return r;
+	for (i = 0; !r && i < BETWEEN_TURNS && more_unseen(vt, now); i++) {
+		(void)nanosleep(&pause, NULL);
+		r = read_losses(vt, &again);
+		for (k = 0; k < US_HOOK_KINDS; k++)
+			now->unseen[k] = MIN(now->unseen[k], again.unseen[k]);
+	}
+	return r;
+}
+
+/*
+ * What had its consequence may have been read while an event was between two
+ * copies. The first reading that is smaller shows it; were it left, as many as
+ * that would go unnoticed later.
+ */
+static void believe_the_smaller(struct us_seen *s, const struct counted *now)
+{
+	int k;
+
+	for (k = 0; k < US_HOOK_KINDS; k++)
+		if ((int64_t)(now->unseen[k] - s->unseen[k]) < 0)
+			s->unseen[k] = now->unseen[k];
 }
 
 static int op_pending_set_all(struct tracker *t, struct err *err)
@@ -357,17 +407,16 @@ static int op_pending_set_all(struct tracker *t, struct err *err)
 	struct volume_tracker *vt = self(t);
 	struct us_seen *seen = &vt->h->seen[vt->index];
 	struct counted now;
-	int i, r;
+	int r;
 
-	r = read_losses(vt, &now);
+	r = read_losses_well(vt, &now);
 	if (r)
 		return err_sys(err, r, "bpf-gone", "tracker", "read counters");
 	/* Its stores are sequentially consistent: after what was read above,
 	 * before what is written below. */
 	words_pending_set_all(&vt->words);
 	seen->counters = now.c;
-	for (i = 0; i < US_HOOKS; i++)
-		seen->misses[i] = now.misses[i];
+	memcpy(seen->unseen, now.unseen, sizeof(seen->unseen));
 	return 0;
 }
 
@@ -389,27 +438,19 @@ static int add_stats(struct volume_tracker *vt, struct tracker_losses *out)
 	return 0;
 }
 
-/*
- * What nobody saw begin: what the first program was not run for, as long as
- * there is no second one that has seen everything.
- */
-static void miss_losses(const struct volume_tracker *vt,
-			const struct counted *now, struct tracker_losses *out)
+static void unseen_losses(const struct volume_tracker *vt,
+			  const struct counted *now, struct tracker_losses *out)
 {
-	const struct us_seen *s = &vt->h->seen[vt->index];
-	const struct hook *hooks = vt->h->hooks;
-	int first = vt->by_bio ? US_HOOK_BIO_QUEUE : US_HOOK_ISSUE;
-	int again = vt->by_bio ? US_HOOK_BIO_QUEUE_AGAIN : US_HOOK_ISSUE_AGAIN;
+	struct us_seen *s = &vt->h->seen[vt->index];
+	int begin = vt->by_bio ? US_HOOK_BIO_QUEUE : US_HOOK_ISSUE;
 	int end = vt->by_bio ? US_HOOK_BIO_COMPLETE : US_HOOK_COMPLETE;
 
-	out->issue_misses = now->misses[first] - s->misses[first];
-	if (hooks[again].link_fd >= 0 && !(now->detached & HOOK_BIT(again)))
-		out->issue_misses = MIN(out->issue_misses,
-					now->misses[again] - s->misses[again]);
-	out->complete_misses = now->misses[end] - s->misses[end];
-	out->skipped = now->misses[first] + now->misses[end];
+	believe_the_smaller(s, now);
+	out->issue_misses = now->unseen[begin] - s->unseen[begin];
+	out->complete_misses = now->unseen[end] - s->unseen[end];
+	out->skipped = now->unseen[begin] + now->unseen[end];
 	out->pins_restored = now->pins_restored;
-	out->detached = now->dropped || now->detached & HOOK_BIT(first);
+	out->detached = now->dropped || now->detached & HOOK_BIT(begin);
 }
 
 static int op_losses(struct tracker *t, struct tracker_losses *out,
@@ -421,10 +462,10 @@ static int op_losses(struct tracker *t, struct tracker_losses *out,
 	int r;
 
 	memset(out, 0, sizeof(*out));
-	r = read_losses(vt, &now);
+	r = read_losses_well(vt, &now);
 	if (r)
 		return err_sys(err, r, "bpf-gone", "tracker", "read counters");
-	miss_losses(vt, &now, out);
+	unseen_losses(vt, &now, out);
 	out->lost_completions = now.c.lost_completions - s->lost_completions;
 	out->slot_overflows = now.c.slot_overflows - s->slot_overflows;
 	out->walk_overflows = now.c.walk_overflows - s->walk_overflows;
@@ -439,7 +480,11 @@ static int op_losses(struct tracker *t, struct tracker_losses *out,
 
 static int op_stats(struct tracker *t, struct tracker_losses *out)
 {
-	return add_stats(self(t), out);
+	struct volume_tracker *vt = self(t);
+
+	out->caught = hooks_caught(vt->h, vt->by_bio ? US_HOOK_BIO_QUEUE
+						     : US_HOOK_ISSUE);
+	return add_stats(vt, out);
 }
 
 static void op_close(struct tracker *t, bool untrack)

@@ -184,7 +184,7 @@ int cutrig_open(struct cutrig *g, const char *path,
 		.without_reread = o->without_reread,
 		.without_issue_mark = o->without_issue_mark,
 		.window_turns = o->window_turns,
-		.twice = o->twice,
+		.several = o->several,
 	};
 	struct uuid volume;
 	int r;

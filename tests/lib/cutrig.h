@@ -54,7 +54,7 @@ struct cutrig_options {
 	uint64_t read_delay_ns;		/* at most; 0: none */
 	uint32_t landing_one_in;
 	uint32_t block_shift;		/* 0: 12 */
-	bool twice;			/* programs in pairs on any kernel */
+	bool several;			/* copies of programs on any kernel */
 };
 
 struct cutrig {

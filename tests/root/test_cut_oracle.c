@@ -257,7 +257,7 @@ TEST_WITH_TIMEOUT(every_point_of_a_device_that_takes_bios_is_legal, 120)
 
 TEST_WITH_TIMEOUT(a_second_program_beside_the_first_changes_nothing, 120)
 {
-	struct options o = { .r = { .twice = true } };
+	struct options o = { .r = { .several = true } };
 	struct verdict v;
 	struct rig g;
 
@@ -274,6 +274,38 @@ TEST_WITH_TIMEOUT(a_second_program_beside_the_first_changes_nothing, 120)
 	EXPECT_GT(v.points, 100);
 	image_equals_device(&g);
 	rig_close(&g);
+}
+
+/* Of three copies the first is always left out, and then the second too. */
+static void leave_copies_out(bool takes_bios)
+{
+	struct options o = { .r = { .several = true },
+			     .takes_bios = takes_bios };
+	struct tracker_losses before = { 0 }, seen = { 0 };
+	struct verdict v;
+	struct rig g;
+	int copy;
+
+	rig_open(&g, &o);
+	run_cuts(&g, 50, false, &v);
+	/* (On kernels that interrupt programs there is something to catch.) */
+	ASSERT_OK(g.r.tracker->ops->stats(g.r.tracker, &before));
+	for (copy = 0; copy < 2; copy++) {
+		ASSERT_OK(tracker_host_detach_copy(g.r.host, copy));
+		run_cuts(&g, 100, false, &v);
+		EXPECT_U64(v.bad, 0);
+		EXPECT_GT(v.points, 50);
+		image_equals_device(&g);
+	}
+	ASSERT_OK(g.r.tracker->ops->stats(g.r.tracker, &seen));
+	EXPECT_GT(seen.caught, before.caught + 100);
+	rig_close(&g);
+}
+
+TEST_WITH_TIMEOUT(another_copy_does_what_the_first_is_left_out_of, 300)
+{
+	leave_copies_out(false);
+	leave_copies_out(true);
 }
 
 /* What completes unseen stays carried, on either kind of device. */

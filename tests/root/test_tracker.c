@@ -16,6 +16,7 @@
 #include <linux/fs.h>
 
 #include "base/bitmap.h"
+#include "base/checked.h"
 #include "base/clock.h"
 #include "loopdev.h"
 #include "private_bpffs.h"
@@ -561,6 +562,34 @@ TEST(another_shape_is_not_adopted)
 	g.shift = 13;
 	attach(&g);
 	EXPECT_FALSE(g.t->adopted);
+	rig_close(&g);
+}
+
+/* Somebody has removed one of its maps' pins: what the programs go on marking
+ * in, and count by, is not what a later process opens. */
+TEST(programs_that_mark_in_other_maps_are_not_adopted)
+{
+	static const char *const maps[] = { "groups", "volumes", "counters" };
+	char path[256], node[UUID_TEXT_SIZE];
+	struct rig g;
+	size_t i;
+
+	rig_open(&g, 64 * MIB, 12);
+	uuid_format(&g.hc.node, node);
+	for (i = 0; i < ARRAY_SIZE(maps); i++) {
+		detach(&g, false);
+		(void)snprintf(path, sizeof(path),
+			       "/sys/fs/bpf/understudy-%s/%s", node, maps[i]);
+		ASSERT_OK(unlink(path));
+		attach(&g);
+		EXPECT_FALSE(g.t->adopted);
+		expect_marked(&g, 0, 0);
+		write_at(&g, 8 * 4096, 4096);
+		expect_marked(&g, 8, 1);
+	}
+	detach(&g, false);
+	attach(&g);
+	EXPECT_TRUE(g.t->adopted);
 	rig_close(&g);
 }
 

@@ -242,7 +242,7 @@ TEST(a_bio_without_a_slot_is_a_loss)
 
 TEST(a_second_program_marks_and_counts_nothing_twice)
 {
-	struct tracker_host_config hc = { .twice = true };
+	struct tracker_host_config hc = { .several = true };
 	struct tracker_losses lost;
 	struct rig g;
 

@@ -114,6 +114,9 @@ static void judge_losses(struct cutrig *g, struct result *res)
 		       " commands\n", lost.complete_misses,
 		       lost.lost_completions, lost.walk_overflows,
 		       lost.passthrough);
+	if (!g->tracker->ops->stats(g->tracker, &lost) && lost.caught)
+		printf("# %" PRIu64 " begins caught by another program\n",
+		       lost.caught);
 	res->missed_cuts += g->missed_cuts;
 	if (g->missed_cuts)
 		printf("# %" PRIu64 " cuts given up for %" PRIu64

@@ -81,7 +81,7 @@ static int tamper_volumes(const char *what, const char *dir, uint64_t n)
 		if (!v[i].used)
 			continue;
 		if (!strcmp(what, "skip"))
-			seen[i].misses[US_HOOK_ISSUE] -= n;
+			seen[i].unseen[US_HOOK_ISSUE] -= n;
 		else if (!strcmp(what, "full"))
 			v[i].n_tags = 0;
 		else if (bpf_map_delete_elem(pages, &i))

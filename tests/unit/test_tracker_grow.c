@@ -150,7 +150,7 @@ TEST(losses_without_a_consequence_are_carried)
 {
 	struct us_counters from = { .map_errors = 7, .passthrough = 3 };
 	struct us_counters to = { .map_errors = 1 };
-	struct us_seen seen = { .misses = { 4, 5 } };
+	struct us_seen seen = { .unseen = { 4, 5 } };
 	struct us_seen to_seen = { 0 };
 
 	seen.counters.map_errors = 5;
@@ -158,6 +158,6 @@ TEST(losses_without_a_consequence_are_carried)
 	grow_carry_losses(&from, &seen, &to, &to_seen);
 	EXPECT_U64(to.map_errors, 3);
 	EXPECT_U64(to.passthrough, 0);
-	EXPECT_U64(to_seen.misses[0], 4);
-	EXPECT_U64(to_seen.misses[1], 5);
+	EXPECT_U64(to_seen.unseen[0], 4);
+	EXPECT_U64(to_seen.unseen[1], 5);
 }
