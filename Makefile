@@ -364,8 +364,7 @@ DEPS := gcc make git pkg-config clang llvm clang-format cppcheck \
 	python3-zstandard python3-lz4 python3-xxhash gcovr
 
 # For guests: the emulator, and what a guest gets of this machine.
-DEPS_VM := qemu-system-x86 cpio xz-utils zstd kmod fdisk dmsetup mdadm lvm2 \
-	cryptsetup-bin thin-provisioning-tools
+DEPS_VM := qemu-system-x86 cpio xz-utils zstd dmsetup mdadm lvm2 stress-ng
 
 # Asks dpkg first: when nothing is missing the network is not touched.
 define install
