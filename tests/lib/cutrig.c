@@ -241,7 +241,8 @@ static int writes_missed(struct cutrig *g, struct err *err)
 	r = g->tracker->ops->losses(g->tracker, &lost, err);
 	if (r < 0 || (!lost.issue_misses && !lost.unknown_ends))
 		return r;
-	g->missed_writes += lost.issue_misses + lost.unknown_ends;
+	g->missed_writes += lost.issue_misses;
+	g->unknown_ends += lost.unknown_ends;
 	g->missed_cuts++;
 	r = cut_all_dirty(g->cut, err);
 	return r < 0 ? r : 1;

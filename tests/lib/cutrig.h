@@ -66,8 +66,9 @@ struct cutrig {
 	struct memory_sink sink;
 	struct cut *cut;
 	uint64_t size_bytes;
-	/* Cuts given up, as everything had to be read again, and why. */
-	uint64_t missed_cuts, missed_writes;
+	/* Cuts given up, as everything had to be read again, and why: writes
+	 * whose beginning the kernel skipped, ends of bios nobody saw begin. */
+	uint64_t missed_cuts, missed_writes, unknown_ends;
 };
 
 /* 0, or negative errno with err filled (a refusal's code is its reason);

@@ -61,6 +61,7 @@ struct result {
 	char partition_refused[40];
 	uint64_t points, failed_cuts, violations, writes, merged_discards;
 	uint64_t missed_cuts;		/* given up: the tracker missed a write */
+	uint64_t unknown_ends;
 	char wrong[256];		/* the first objection */
 	const char *control, *compare, *discard, *partition, *passthrough;
 };
@@ -118,11 +119,17 @@ static void judge_losses(struct cutrig *g, struct result *res)
 		printf("# %" PRIu64 " begins caught by another program\n",
 		       lost.caught);
 	res->missed_cuts += g->missed_cuts;
+	res->unknown_ends += g->unknown_ends;
 	if (g->missed_cuts)
 		printf("# %" PRIu64 " cuts given up for %" PRIu64
-		       " missed writes\n", g->missed_cuts, g->missed_writes);
-	if (g->missed_cuts && !programs_may_be_interrupted())
+		       " missed writes, %" PRIu64 " ends nobody saw begin\n",
+		       g->missed_cuts, g->missed_writes, g->unknown_ends);
+	if (g->missed_writes && !programs_may_be_interrupted())
 		object(res, "%" PRIu64 " writes missed", g->missed_writes);
+	/* A device of which that is so every time would be compared for ever. */
+	if (g->unknown_ends && !g->missed_writes)
+		object(res, "%" PRIu64 " ends nobody saw begin, though nothing "
+		       "was missed", g->unknown_ends);
 	if (lost.slot_overflows || lost.map_errors || lost.other_disk ||
 	    lost.detached)
 		object(res, "losses: %" PRIu64 " slots, %" PRIu64 " maps, %"
@@ -558,12 +565,13 @@ static void print_result(const struct job *j, const struct result *res)
 	       ",\"passthrough\":\"%s\",\"control\":\"%s\""
 	       ",\"writes\":%" PRIu64 ",\"failed_cuts\":%" PRIu64
 	       ",\"merged_discards\":%" PRIu64 ",\"missed_cuts\":%" PRIu64
-	       ",\"seed\":%" PRIu64 "}\n",
+	       ",\"unknown_ends\":%" PRIu64 ",\"seed\":%" PRIu64 "}\n",
 	       res->points, res->violations, res->compare, res->discard,
 	       res->partition_refused[0] ? res->partition_refused :
 	       res->partition,
 	       res->passthrough, res->control, res->writes, res->failed_cuts,
-	       res->merged_discards, res->missed_cuts, j->seed);
+	       res->merged_discards, res->missed_cuts, res->unknown_ends,
+	       j->seed);
 }
 
 /* What needs no other programs than production's. */
