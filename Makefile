@@ -359,12 +359,12 @@ DEPS := gcc make git pkg-config clang llvm clang-format cppcheck \
 	libmicrohttpd-dev libmount-dev libblkid-dev libcap-ng-dev libc6-dev \
 	nbdkit nbdkit-plugin-dev libnbd-dev libnbd-bin qemu-utils bats spin fio \
 	postgresql sqlite3 jq openssl rsync strace parted fdisk e2fsprogs \
-	xfsprogs btrfs-progs util-linux mount kmod procps iproute2 psmisc \
-	ca-certificates python3 python3-cryptography \
+	xfsprogs btrfs-progs util-linux bsdextrautils mount kmod procps \
+	iproute2 curl dmsetup ca-certificates python3 python3-cryptography \
 	python3-zstandard python3-lz4 python3-xxhash gcovr
 
 # For guests: the emulator, and what a guest gets of this machine.
-DEPS_VM := qemu-system-x86 cpio xz-utils zstd dmsetup mdadm lvm2 stress-ng
+DEPS_VM := qemu-system-x86 cpio xz-utils zstd mdadm lvm2 stress-ng
 
 # Asks dpkg first: when nothing is missing the network is not touched.
 define install
