@@ -11,7 +11,7 @@
  * that was sent last, brd has used it up. So its range is that of its queueing,
  * kept in the slot. The pieces that a driver splits off have ends of their own
  * and were never queued in our sight; they are chained to the bio they are of,
- * which ends after all of them.
+ * or to a larger piece of it, which ends after all of them.
  *
  * A bio that ends and has no slot was queued before anybody looked, or its
  * queueing was missed, or a driver above has sent on a bio that had been queued
@@ -24,6 +24,8 @@
  */
 
 #define BIO_HASH 0x9e3779b97f4a7c15ULL
+/* How deep pieces of pieces are followed. */
+#define BIO_CHAIN_MAX 3
 
 static __always_inline struct us_bio_set *set_at(const struct found *f,
 						 __u32 set)
@@ -267,6 +269,29 @@ static __always_inline void end_known(const struct found *f, __u64 range,
 		mark_active(f, us_slot_first(range), us_slot_count(range));
 }
 
+/*
+ * Is it a piece of a bio that has these blocks? A driver may split what was
+ * split to its device's limits before (md's raid0 at its chunks), so that a
+ * piece may be one of a piece, which was never queued either. What it is
+ * chained to cannot end before it does, so it is still a bio.
+ */
+__noinline int is_piece(__u32 vol, __u64 above, __u64 first, __u64 count)
+{
+	struct found f = { .vol = vol };
+	int i;
+
+	f.v = bpf_map_lookup_elem(&volumes, &vol);
+	if (!f.v)
+		return 0;
+	f.words = words_of(vol);
+	for (i = 0; i < BIO_CHAIN_MAX && above; i++) {
+		if (slot_covers(range_of(&f, above), first, count))
+			return 1;
+		above = (__u64)BPF_CORE_READ((struct bio *)above, bi_private);
+	}
+	return 0;
+}
+
 static __always_inline void end_unknown(const struct found *f,
 					const struct ended *e)
 {
@@ -274,8 +299,7 @@ static __always_inline void end_unknown(const struct found *f,
 	bool inside = clip(f->v, e->sector, e->n_sectors, &first, &count);
 
 	/* Siblings are chained, too: only what the other one has is a piece. */
-	if (e->n_sectors && slot_covers(range_of(f, e->chained_to), first,
-					count))
+	if (e->n_sectors && is_piece(f->vol, e->chained_to, first, count))
 		return;
 	if (inside)
 		mark_active(f, first, count);
