@@ -6,7 +6,9 @@
 #				1: it cannot be made; 2: the kernel has none,
 #				and ABSENT says why
 #	device_end		takes it away again, whatever was made of it
-#	device_expect KIND	"tracked", or the slug of the refusal
+#	device_expect KIND [RELEASE]
+#				"tracked", or the slug of the refusal, by this
+#				kernel or that one
 #
 # Files are in $DEVICES_DIR. Kinds with "(guest)" below want a machine of their
 # own: they load modules with parameters, and take what names they like.
@@ -38,7 +40,7 @@ device_expect()
 	md-linear) echo self-test-failed ;;
 	# Before 6.3 pages are written to these without a bio.
 	zram | brd)
-		case $(uname -r) in
+		case ${2:-$(uname -r)} in
 		5.* | 6.[012].*) echo bio-based ;;
 		*) echo tracked ;;
 		esac

@@ -24,11 +24,12 @@ setup()
 # judge_all KERNEL
 judge_all()
 {
-	local kinds tracked=0 kind rc
+	local kinds tracked=0 kind release rc
 
+	release=$(cat "$(vmtest/fetch "$1")/release")
 	read -ra kinds <<<"${DEVICE_KINDS//[[:space:]]/ }"
 	for kind in "${kinds[@]}"; do
-		[ "$(device_expect "$kind")" != tracked ] ||
+		[ "$(device_expect "$kind" "$release")" != tracked ] ||
 			tracked=$((tracked + 1))
 	done
 	# A tenth more is judged on a partition; not all kinds are everywhere.
