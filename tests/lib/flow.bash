@@ -57,7 +57,7 @@ flow_seed()
 # sync_point VOLUME [ARG...]: makes a point, prints its number
 sync_point()
 {
-	ctl sync --timeout 30s "$@"
+	ctl sync --timeout $((30 * ${TEST_SLOWER:-1}))s "$@"
 }
 
 # point_field VOLUME SEQ FIELD

@@ -33,10 +33,11 @@ rig_begin()
 	LOOP=() DAEMON=() MOUNTED=() HELPER=()
 }
 
-# Polls, since a condition of another process has no event to wait for.
+# Polls, since a condition of another process has no event to wait for. An
+# emulated processor takes its time.
 wait_for()
 {
-	local seconds=$1 end
+	local seconds=$(($1 * ${TEST_SLOWER:-1})) end
 	shift
 
 	end=$((SECONDS + seconds))
