@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@
  * when the test has ended, however it did.
  */
 #define ZRAM_CONTROL "/sys/class/zram-control/"
+#define ZRAM_BY_PAGES "this kernel writes pages to zram without a bio"
 
 struct zramdev {
 	char path[32];
@@ -22,6 +25,16 @@ struct zramdev {
 	int hold_fd;			/* closed by the end of the test */
 	pid_t keeper;
 };
+
+/* Then it must be refused. */
+static inline bool zramdev_is_by_pages(void)
+{
+	int major = 0, minor = 0;
+	struct utsname u;
+
+	return !uname(&u) && sscanf(u.release, "%d.%d", &major, &minor) == 2 &&
+	       (major < 6 || (major == 6 && minor < 3));
+}
 
 static inline int zramdev_write(const char *path, const char *text)
 {

@@ -52,6 +52,10 @@ static void rig_open(struct rig *g, const struct tracker_host_config *hc)
 	ASSERT_OK(r);
 	ASSERT_MSG(!blkdev_open(g->zram.path, &g->dev, &err), "%s",
 		   err.message);
+	if (zramdev_is_by_pages()) {
+		ASSERT_INT(tracker_admit(&g->dev, &err), -EOPNOTSUPP);
+		SKIP(ZRAM_BY_PAGES);
+	}
 	ASSERT_MSG(!tracker_host_open(&g->hc, &g->host, &err), "%s",
 		   err.message);
 	ASSERT_MSG(!tracker_host_add(g->host, &g->volume, &g->dev, 12, &g->t,
