@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 #
-# What sort of device it is and what sort of change: partitions, discards,
-# zeroes, requests of gigabytes, devices that cannot be tracked.
+# What sort of change, and where: partitions, discards, zeroes, requests of
+# gigabytes.
 
 bats_require_minimum_version 1.5.0
 
@@ -140,26 +140,4 @@ partitioned_disk()
 	rctl restore vol --to "$RIG/whole"
 	[ "$(stat -c %s "$RIG/whole")" -eq $((8 << 30)) ]
 	[ "$(du -B1 "$RIG/whole" | cut -f1)" -le $((4 << 20)) ]
-}
-
-@test "a device-mapper device is refused with the reason" {
-	grep -q device-mapper /proc/misc || modprobe -q dm_mod ||
-		skip "the kernel has no device mapper"
-	rig_loop under $size
-	DM=us-test-$$
-	dmsetup create "$DM" --table \
-		"0 $((size / 512)) linear ${LOOP[under]} 0"
-	rig_replica
-	rig_volume vol "/dev/mapper/$DM"
-	rig_source
-	wait_for 10 volume_is vol refused || {
-		dmsetup remove "$DM"
-		return 1
-	}
-	ctl --json status vol
-	run "$BUILD/understudyctl" doctor "/dev/mapper/$DM"
-	daemon_stop source
-	dmsetup remove "$DM"
-	[ "$status" -eq 1 ]
-	[[ $output == *"${LOOP[under]}"* ]]
 }

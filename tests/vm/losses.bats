@@ -51,3 +51,22 @@ devices()
 @test "the host's ledger and changes of size on the newest kernel" {
 	guest new -- tests/run flow/losses flow/resize
 }
+
+# mapper KERNEL: none of it left out
+mapper()
+{
+	guest "$1" -- tests/run flow/mapper
+	[[ $(tail -n 1 "$BATS_TEST_TMPDIR/out") == *" 0 failed, 0 skipped" ]]
+}
+
+@test "another table under a device of the device mapper on 6.1" {
+	mapper 6.1
+}
+
+@test "another table under a device of the device mapper on 6.12" {
+	mapper 6.12
+}
+
+@test "another table under a device of the device mapper on the newest kernel" {
+	mapper new
+}
