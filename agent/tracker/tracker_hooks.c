@@ -61,21 +61,32 @@ static const char *pin_of(const char *what, int hook, char out[NAME_MAX_HERE])
 	return out;
 }
 
-static struct bpf_program *program(const struct tracker_host *h, int hook)
+static struct bpf_program *program_in(const struct tracker_bpf *skel, int hook)
 {
 	char name[NAME_MAX_HERE];
 
 	(void)snprintf(name, sizeof(name), "on_%s_%d",
 		       kinds[hook % US_HOOK_KINDS], hook / US_HOOK_KINDS);
-	return bpf_object__find_program_by_name(h->skel->obj, name);
+	return bpf_object__find_program_by_name(skel->obj, name);
 }
 
-void hooks_choose(struct tracker_host *h, uint32_t want)
+/* Where the programs of a family are loaded. */
+static struct tracker_bpf *skel_of(const struct tracker_host *h, uint32_t mask)
+{
+	return mask & HOOKS_OF_BIOS && h->bios_skel ? h->bios_skel : h->skel;
+}
+
+static struct bpf_program *program(const struct tracker_host *h, int hook)
+{
+	return program_in(skel_of(h, HOOK_BIT(hook)), hook);
+}
+
+void hooks_choose(struct tracker_bpf *skel, uint32_t want)
 {
 	int i;
 
 	for (i = 0; i < US_HOOKS; i++)
-		(void)bpf_program__set_autoload(program(h, i),
+		(void)bpf_program__set_autoload(program_in(skel, i),
 						want & HOOK_BIT(i));
 }
 
@@ -350,7 +361,8 @@ static int replace(struct tracker_host *h, enum family_no no, uint32_t want,
 	_cleanup_close_ int old_pairs = pins_get(h->dir, pin);
 	int i, r;
 
-	h->pairs_fd[no] = dup(bpf_map__fd(h->skel->maps.pairs));
+	h->pairs_fd[no] = dup(bpf_map__fd(
+		skel_of(h, families[no].mask)->maps.pairs));
 	r = h->pairs_fd[no] < 0 ? -errno
 				: pins_put(h->dir, pin, h->pairs_fd[no]);
 	if (r)
@@ -431,16 +443,6 @@ static int write_info(struct tracker_host *h, struct us_info *info,
 	return 0;
 }
 
-static bool any_by_bio(const struct tracker_host *h)
-{
-	int i;
-
-	for (i = 0; i < US_MAX_VOLUMES; i++)
-		if (h->volumes[i].used && h->volumes[i].by_bio)
-			return true;
-	return false;
-}
-
 int hooks_attach(struct tracker_host *h, uint32_t mask, uint32_t want,
 		 struct err *err)
 {
@@ -461,9 +463,6 @@ int hooks_attach(struct tracker_host *h, uint32_t mask, uint32_t want,
 	/* Before info names our link: a process that dies after that leaves
 	 * what the next one takes for continuous. */
 	drop_unseen(h, mask, found);
-	/* At a start: those for bios only while there is who needs them. */
-	if (mask & HOOKS_OF_REQUESTS && !any_by_bio(h))
-		want &= ~HOOKS_OF_BIOS;
 	for (k = 0; !r && k < FAMILIES; k++)
 		if (mask & families[k].mask)
 			r = family_attach(h, (enum family_no)k, want, old, err);
@@ -580,10 +579,12 @@ int host_want_bios(struct tracker_host *h, struct err *err)
 
 	if (h->hooks[US_HOOK_BIO_QUEUE].link_fd >= 0)
 		return 0;
-	if (h->hooks[US_HOOK_COPY(US_HOOK_ISSUE, 1)].link_fd < 0)
+	if (!h->ways.interrupts_programs)
 		want &= ~HOOKS_FURTHER;
-	if (h->skel)
-		return hooks_attach(h, HOOKS_OF_BIOS, want, err);
+	if (h->skel) {
+		r = h->bios_skel ? 0 : host_load(h, want, &h->bios_skel, err);
+		return r ? r : hooks_attach(h, HOOKS_OF_BIOS, want, err);
+	}
 	r = tracker_helper_attach(&cfg, err);
 	return r ? r : hooks_open_pinned(h, HOOKS_OF_BIOS, err);
 }

@@ -68,14 +68,13 @@ size_t host_page_align(size_t n)
 }
 
 /* Every map but the volumes' own is pinned under its name. */
-static int set_pin_paths(struct tracker_host *h)
+static int set_pin_paths(const struct tracker_host *h,
+			 struct tracker_bpf *skel)
 {
 	struct bpf_map *maps[] = {
-		h->skel->maps.disks, h->skel->maps.volumes,
-		h->skel->maps.groups, h->skel->maps.counters,
-		h->skel->maps.stats, h->skel->maps.seen,
-		h->skel->maps.info, h->skel->maps.pages,
-		h->skel->maps.commands,
+		skel->maps.disks, skel->maps.volumes, skel->maps.groups,
+		skel->maps.counters, skel->maps.stats, skel->maps.seen,
+		skel->maps.info, skel->maps.pages, skel->maps.commands,
 	};
 	char path[PINS_PATH_MAX];
 	size_t i;
@@ -134,44 +133,71 @@ static int map_tables(struct tracker_host *h, struct err *err)
 	return 0;
 }
 
+/* ---- programs ---- */
+
+/* Does an earlier process's volume need the programs that follow bios? */
+static bool pinned_by_bio(const struct tracker_host *h)
+{
+	_cleanup_close_ int fd = pins_get(h->dir, "volumes");
+	struct us_volume v;
+	__u32 i;
+
+	for (i = 0; fd >= 0 && i < US_MAX_VOLUMES; i++)
+		if (!bpf_map_lookup_elem(fd, &i, &v) && v.used && v.by_bio)
+			return true;
+	return false;
+}
+
 static uint32_t managed_hooks(const struct tracker_host_config *cfg)
 {
 	return cfg->add_bios ? HOOKS_OF_BIOS
 			     : HOOKS_OF_BIOS | HOOKS_OF_REQUESTS;
 }
 
-static uint32_t wanted_hooks(const struct tracker_host_config *cfg,
-			     const struct kernel_ways *ways)
+/* Each program costs some milliseconds to verify: no more than are needed. */
+static uint32_t wanted_hooks(const struct tracker_host *h,
+			     const struct tracker_host_config *cfg)
 {
-	return managed_hooks(cfg) &
-	       ~(ways->interrupts_programs ? 0 : HOOKS_FURTHER);
+	uint32_t want = managed_hooks(cfg);
+
+	if (!h->ways.interrupts_programs)
+		want &= ~HOOKS_FURTHER;
+	if (!cfg->add_bios && !pinned_by_bio(h))
+		want &= ~HOOKS_OF_BIOS;
+	return want;
 }
 
-static int load(struct tracker_host *h, const struct tracker_host_config *cfg,
-		const struct kernel_ways *ways, struct err *err)
+int host_load(struct tracker_host *h, uint32_t want, struct tracker_bpf **out,
+	      struct err *err)
 {
+	struct tracker_bpf *skel;
 	int r;
 
 	libbpf_set_print(print_libbpf);
-	h->skel = tracker_bpf__open();
-	if (!h->skel)
+	skel = tracker_bpf__open();
+	if (!skel)
 		return err_sys(err, -errno, "bpf-load", h->dir,
 			       "open tracker programs");
-	h->skel->rodata->without_reread = cfg->without_reread;
-	h->skel->rodata->without_issue_mark = cfg->without_issue_mark;
-	h->skel->rodata->window_turns = cfg->window_turns;
-	h->skel->rodata->trace_flag_bit = ways->trace_flag_bit;
-	h->skel->rodata->several = ways->interrupts_programs;
-	hooks_choose(h, wanted_hooks(cfg, ways));
-	r = set_pin_paths(h);
-	if (!r && !ways->interrupts_programs)
-		r = bpf_map__set_max_entries(h->skel->maps.stamps, 1);
+	*out = skel;
+	skel->rodata->without_reread = h->switches.without_reread;
+	skel->rodata->without_issue_mark = h->switches.without_issue_mark;
+	skel->rodata->window_turns = h->switches.window_turns;
+	skel->rodata->trace_flag_bit = h->ways.trace_flag_bit;
+	skel->rodata->several = h->ways.interrupts_programs;
+	hooks_choose(skel, want);
+	r = set_pin_paths(h, skel);
+	if (!r && !h->ways.interrupts_programs)
+		r = bpf_map__set_max_entries(skel->maps.stamps, 1);
 	if (!r)
-		r = tracker_bpf__load(h->skel);
-	if (r) {
-		err_sys(err, r, "bpf-load", h->dir, "load tracker programs");
-		return err_remedy(err, "run `understudyctl doctor`");
-	}
+		r = tracker_bpf__load(skel);
+	if (!r)
+		return 0;
+	err_sys(err, r, "bpf-load", h->dir, "load tracker programs");
+	return err_remedy(err, "run `understudyctl doctor`");
+}
+
+static void use_maps(struct tracker_host *h)
+{
 	h->fds = (struct host_fds){
 		.disks = bpf_map__fd(h->skel->maps.disks),
 		.volumes = bpf_map__fd(h->skel->maps.volumes),
@@ -183,7 +209,6 @@ static int load(struct tracker_host *h, const struct tracker_host_config *cfg,
 		.pages = bpf_map__fd(h->skel->maps.pages),
 		.commands = bpf_map__fd(h->skel->maps.commands),
 	};
-	return 0;
 }
 
 void host_tell_commands(struct tracker_host *h)
@@ -201,24 +226,28 @@ static int open_here(struct tracker_host *h,
 		     const struct tracker_host_config *cfg, struct err *err)
 {
 	const char *bpffs = bpffs_of(cfg);
-	struct kernel_ways ways;
+	uint32_t want = 0;
 	int r;
 
-	hooks_learn_kernel(&ways);
+	hooks_learn_kernel(&h->ways);
 	if (cfg->without_trace_flag)
-		ways.trace_flag_bit = 64;
-	ways.interrupts_programs |= cfg->several;
+		h->ways.trace_flag_bit = 64;
+	h->ways.interrupts_programs |= cfg->several;
+	h->switches = *cfg;
 	r = pins_mount(bpffs, err);
 	if (!r)
 		r = drop_foreign_layout(h, err);
 	if (!r)
 		r = pins_make_dir(bpffs, &cfg->node, h->dir, err);
-	if (!r)
-		r = load(h, cfg, &ways, err);
-	if (!r)
-		r = map_tables(h, err);
-	return r ? r : hooks_attach(h, managed_hooks(cfg),
-				    wanted_hooks(cfg, &ways), err);
+	if (!r) {
+		want = wanted_hooks(h, cfg);
+		r = host_load(h, want, &h->skel, err);
+	}
+	if (r)
+		return r;
+	use_maps(h);
+	r = map_tables(h, err);
+	return r ? r : hooks_attach(h, managed_hooks(cfg), want, err);
 }
 
 int tracker_host_prepare(struct err *err)
@@ -299,6 +328,7 @@ void tracker_host_close(struct tracker_host *h, bool untrack)
 	close_pairs(h);
 	if (h->owns_fds)
 		close_fds(&h->fds);
+	tracker_bpf__destroy(h->bios_skel);
 	tracker_bpf__destroy(h->skel);
 	pthread_mutex_destroy(&h->lock);
 	free(h);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/uuid.h"
+#include "tracker/tracker_host.h"
 #include "tracker/tracker_pins.h"
 
 #include "tracker_abi.h"
@@ -23,6 +24,12 @@ struct hook {
 
 enum family_no { FAMILY_REQUESTS, FAMILY_BIOS, FAMILIES };
 
+/* What the loaded programs are to be told of this kernel, and what it needs. */
+struct kernel_ways {
+	uint32_t trace_flag_bit;	/* 64: unknown */
+	bool interrupts_programs;
+};
+
 /* The maps that all volumes share. */
 struct host_fds {
 	int disks, volumes, groups, counters, stats, seen, info, pages, commands;
@@ -34,6 +41,9 @@ struct tracker_host {
 	char state_dir[US_INFO_PATH];
 	char dir[PINS_PATH_MAX];
 	struct tracker_bpf *skel;	/* NULL: a helper has it */
+	struct tracker_bpf *bios_skel;	/* what was loaded for bios later */
+	struct kernel_ways ways;
+	struct tracker_host_config switches;	/* only those of tests */
 	const char *bpffs;		/* NULL: the usual place */
 	struct hook hooks[US_HOOKS];
 	int pairs_fd[FAMILIES];		/* what their copies count; or -1 */
@@ -48,10 +58,12 @@ struct tracker_host {
 };
 
 size_t host_page_align(size_t n);
+/* Loads these programs, into the maps that are pinned. */
+int host_load(struct tracker_host *h, uint32_t want, struct tracker_bpf **out,
+	      struct err *err);
 /* Tells the programs where the drivers of this moment keep commands. */
 void host_tell_commands(struct tracker_host *h);
 /* Opens what a helper pins; what was opened is closed with the host. */
-struct tracker_host_config;
 int host_open_pinned(struct tracker_host *h,
 		     const struct tracker_host_config *cfg, struct err *err);
 /* The two maps of a volume's words, of so many pages. */
@@ -106,8 +118,8 @@ static inline int volume_begin(const struct us_volume *v)
 
 void hooks_init(struct hook hooks[US_HOOKS]);
 void hooks_drop(struct hook hooks[US_HOOKS]);
-/* Only these are loaded. */
-void hooks_choose(struct tracker_host *h, uint32_t want);
+/* Only these are to be loaded. */
+void hooks_choose(struct tracker_bpf *skel, uint32_t want);
 /* Those of mask, which is of whole families: adopted or attached, and pinned;
  * or, when want lacks them, let go. What tracking they make discontinuous is
  * dropped. */
@@ -133,11 +145,6 @@ int hooks_examine(struct tracker_host *h, uint64_t unseen[US_HOOK_KINDS],
 		  uint32_t *detached);
 
 /* tracker_kernel.c */
-/* What the loaded programs are to be told of this kernel, and what it needs. */
-struct kernel_ways {
-	uint32_t trace_flag_bit;	/* 64: unknown */
-	bool interrupts_programs;
-};
 void hooks_learn_kernel(struct kernel_ways *out);
 /* Those that follow bios, unless they are there already. */
 int host_want_bios(struct tracker_host *h, struct err *err);
