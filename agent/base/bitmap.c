@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Bitmap with a summary level. Single-threaded; memory only.
+ * Bitmap with two summary levels. Single-threaded; memory only.
  *
  * Invariants between calls:
  *  - bits at or beyond n_bits are clear in every word;
  *  - summary bit w is set exactly when word w is non-zero;
+ *  - top bit s is set exactly when summary word s is non-zero;
  *  - n_set is the number of set bits.
  *
  * A range costs one step per word, a walk one step per non-empty word plus
- * one per 4096 bits of bitmap.
+ * one per 262,144 bits of bitmap.
  */
 #include "base/bitmap.h"
 
@@ -50,17 +51,32 @@ static inline uint64_t range_mask(uint64_t w, uint64_t first, uint64_t last)
 	return mask;
 }
 
-static inline void summary_update(struct bitmap *bm, uint64_t w)
+/* Word w is not empty any more. */
+static inline void summary_set(struct bitmap *bm, uint64_t w)
 {
-	if (bm->words[w])
-		bm->summary[word_of(w)] |= mask_of(w);
-	else
-		bm->summary[word_of(w)] &= ~mask_of(w);
+	uint64_t s = word_of(w);
+
+	bm->summary[s] |= mask_of(w);
+	bm->top[word_of(s)] |= mask_of(s);
+}
+
+static inline void summary_clear(struct bitmap *bm, uint64_t w)
+{
+	uint64_t s = word_of(w);
+
+	bm->summary[s] &= ~mask_of(w);
+	if (!bm->summary[s])
+		bm->top[word_of(s)] &= ~mask_of(s);
 }
 
 static inline uint64_t summary_words(const struct bitmap *bm)
 {
 	return word_of(bm->n_words - 1) + 1;
+}
+
+static inline uint64_t top_words(const struct bitmap *bm)
+{
+	return word_of(summary_words(bm) - 1) + 1;
 }
 
 int bitmap_init(struct bitmap *bm, uint64_t n_bits)
@@ -75,17 +91,30 @@ int bitmap_init(struct bitmap *bm, uint64_t n_bits)
 	/* calloc: untouched parts of a huge map cost no memory. */
 	bm->words = calloc(bm->n_words, sizeof(uint64_t));
 	bm->summary = calloc(summary_words(bm), sizeof(uint64_t));
-	if (!bm->words || !bm->summary) {
+	bm->top = calloc(top_words(bm), sizeof(uint64_t));
+	if (!bm->words || !bm->summary || !bm->top) {
 		bitmap_free(bm);
 		return -ENOMEM;
 	}
 	return 0;
 }
 
+uint64_t bitmap_memory_bytes(uint64_t n_bits)
+{
+	struct bitmap bm = { .n_bits = n_bits };
+
+	if (!n_bits)
+		return 0;
+	bm.n_words = word_of(n_bits - 1) + 1;
+	return (bm.n_words + summary_words(&bm) + top_words(&bm)) *
+	       sizeof(uint64_t);
+}
+
 void bitmap_free(struct bitmap *bm)
 {
 	free(bm->words);
 	free(bm->summary);
+	free(bm->top);
 	memset(bm, 0, sizeof(*bm));
 }
 
@@ -106,7 +135,7 @@ unsigned int bitmap_or_word(struct bitmap *bm, uint64_t w, uint64_t bits)
 		return 0;
 	n = (unsigned int)__builtin_popcountll(fresh);
 	bm->words[w] |= fresh;
-	bm->summary[word_of(w)] |= mask_of(w);
+	summary_set(bm, w);
 	bm->n_set += n;
 	return n;
 }
@@ -121,7 +150,8 @@ void bitmap_andnot_word(struct bitmap *bm, uint64_t w, uint64_t bits)
 		return;
 	bm->words[w] &= ~gone;
 	bm->n_set -= (unsigned int)__builtin_popcountll(gone);
-	summary_update(bm, w);
+	if (!bm->words[w])
+		summary_clear(bm, w);
 }
 
 void bitmap_set(struct bitmap *bm, uint64_t bit)
@@ -172,34 +202,51 @@ void bitmap_clear_range(struct bitmap *bm, uint64_t first, uint64_t count)
 	}
 }
 
+static void fill(uint64_t *words, uint64_t n_bits)
+{
+	memset(words, 0xff, n_bits / WORD_BITS * sizeof(uint64_t));
+	if (n_bits % WORD_BITS)
+		words[word_of(n_bits)] = mask_of(n_bits) - 1;
+}
+
 void bitmap_set_all(struct bitmap *bm)
 {
-	uint64_t w;
-
-	memset(bm->words, 0xff, bm->n_words * sizeof(uint64_t));
-	bm->words[bm->n_words - 1] = valid_mask(bm, bm->n_words - 1);
-	memset(bm->summary, 0, summary_words(bm) * sizeof(uint64_t));
-	for (w = 0; w + WORD_BITS <= bm->n_words; w += WORD_BITS)
-		bm->summary[word_of(w)] = ALL_BITS;
-	for (; w < bm->n_words; w++)
-		bm->summary[word_of(w)] |= mask_of(w);
+	fill(bm->words, bm->n_bits);
+	fill(bm->summary, bm->n_words);
+	fill(bm->top, summary_words(bm));
 	bm->n_set = bm->n_bits;
 }
 
 void bitmap_clear_all(struct bitmap *bm)
 {
-	uint64_t s, bits;
+	uint64_t w = 0, s;
 
-	for (s = 0; s < summary_words(bm); s++) {
-		for (bits = bm->summary[s]; bits; bits &= bits - 1) {
-			uint64_t w = s * WORD_BITS +
-				     (uint64_t)__builtin_ctzll(bits);
-
-			bm->words[w] = 0;
-		}
-		bm->summary[s] = 0;
+	while (!bitmap_next_word(bm, w, &w)) {
+		s = word_of(w);
+		for (; bm->summary[s]; bm->summary[s] &= bm->summary[s] - 1)
+			bm->words[s * WORD_BITS + (uint64_t)
+				  __builtin_ctzll(bm->summary[s])] = 0;
+		bm->top[word_of(s)] &= ~mask_of(s);
+		w = (s + 1) * WORD_BITS;
 	}
 	bm->n_set = 0;
+}
+
+/* First non-empty summary word at or after s: 0 and *out, or 1. */
+static int next_summary(const struct bitmap *bm, uint64_t s, uint64_t *out)
+{
+	uint64_t t = word_of(s), bits;
+
+	if (s >= summary_words(bm))
+		return 1;
+	bits = bm->top[t] & (ALL_BITS << (s % WORD_BITS));
+	while (!bits) {
+		if (++t >= top_words(bm))
+			return 1;
+		bits = bm->top[t];
+	}
+	*out = t * WORD_BITS + (uint64_t)__builtin_ctzll(bits);
+	return 0;
 }
 
 int bitmap_next_word(const struct bitmap *bm, uint64_t w, uint64_t *out)
@@ -210,8 +257,8 @@ int bitmap_next_word(const struct bitmap *bm, uint64_t w, uint64_t *out)
 		return 1;
 	s = word_of(w);
 	bits = bm->summary[s] & (ALL_BITS << (w % WORD_BITS));
-	while (!bits) {
-		if (++s >= summary_words(bm))
+	if (!bits) {
+		if (next_summary(bm, s + 1, &s))
 			return 1;
 		bits = bm->summary[s];
 	}

@@ -7,13 +7,14 @@
 #include <stdint.h>
 
 /*
- * Plain (not atomic) bitmap with a summary level: summary bit w is set when
- * word w may be non-zero, so that walking costs time in proportion to what is
- * set. One thread at a time.
+ * Plain (not atomic) bitmap with two summary levels: summary bit w is set when
+ * word w is non-zero, top bit s when summary word s is, so that walking costs
+ * time in proportion to what is set. One thread at a time.
  */
 struct bitmap {
 	uint64_t *words;
 	uint64_t *summary;
+	uint64_t *top;
 	uint64_t n_bits;
 	uint64_t n_words;
 	uint64_t n_set;
@@ -22,6 +23,8 @@ struct bitmap {
 /* All bits clear. -ENOMEM; -EINVAL when n_bits is 0. */
 int bitmap_init(struct bitmap *bm, uint64_t n_bits);
 void bitmap_free(struct bitmap *bm);
+/* What one of so many bits takes, once all of it has been touched. */
+uint64_t bitmap_memory_bytes(uint64_t n_bits);
 bool bitmap_test(const struct bitmap *bm, uint64_t bit);
 void bitmap_set(struct bitmap *bm, uint64_t bit);
 void bitmap_clear(struct bitmap *bm, uint64_t bit);

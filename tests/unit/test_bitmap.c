@@ -20,6 +20,9 @@ static void assert_invariants(const struct bitmap *bm)
 		set += (uint64_t)__builtin_popcountll(bm->words[w]);
 		ASSERT_INT(told, bm->words[w] != 0);
 	}
+	for (w = 0; w < (bm->n_words + 63) / 64; w++)
+		ASSERT_INT(bm->top[w / 64] >> (w % 64) & 1,
+			   bm->summary[w] != 0);
 	ASSERT_U64(bm->n_set, set);
 	if (bm->n_bits % 64)
 		ASSERT_U64(bm->words[bm->n_words - 1] >> (bm->n_bits % 64), 0);
@@ -147,6 +150,51 @@ TEST_WITH_TIMEOUT(a_huge_sparse_bitmap_is_cheap, 10)
 	EXPECT_U64(count, 1);
 	bitmap_clear_all(&bm);
 	EXPECT_U64(bm.n_set, 0);
+}
+
+/* 16 TiB at 4 KiB again: what is not set costs hardly anything. */
+TEST_WITH_TIMEOUT(little_in_a_huge_bitmap_is_found_and_cleared_quickly, 10)
+{
+	_cleanup_bitmap_ struct bitmap bm = { 0 };
+	const uint64_t n = 1ULL << 32;
+	uint64_t i, w;
+
+	ASSERT_OK(bitmap_init(&bm, n));
+	for (i = 0; i < 5000; i++) {
+		bitmap_set(&bm, n / 5000 * i);
+		ASSERT_OK(bitmap_next_word(&bm, 0, &w));
+		ASSERT_U64(w, n / 5000 * i / 64);
+		ASSERT_INT(bitmap_next_word(&bm, w + 1, &w), 1);
+		bitmap_clear_all(&bm);
+	}
+	EXPECT_U64(bm.n_set, 0);
+}
+
+TEST(a_walk_crosses_every_level)
+{
+	_cleanup_bitmap_ struct bitmap bm = { 0 };
+	const uint64_t top = 64 * 64 * 64;	/* bits of one word up there */
+	const uint64_t n = 70 * top + 5;
+	const uint64_t bits[] = { 0, 63, 64, 4095, 4096, top - 1, top, top + 1,
+				  64 * top - 1, 64 * top, 70 * top, n - 1 };
+	uint64_t first = 0, count, i;
+
+	ASSERT_OK(bitmap_init(&bm, n));
+	for (i = 0; i < ARRAY_SIZE(bits); i++)
+		bitmap_set(&bm, bits[i]);
+	assert_invariants(&bm);
+	for (i = 0; i < ARRAY_SIZE(bits); i++) {
+		ASSERT_OK(bitmap_next_run(&bm, first, 1, &first, &count));
+		ASSERT_U64(first++, bits[i]);
+	}
+	ASSERT_INT(bitmap_next_run(&bm, first, 1, &first, &count), 1);
+	bitmap_clear_range(&bm, 1, 64 * top - 1);
+	assert_invariants(&bm);
+	EXPECT_U64(bm.n_set, 4);
+	bitmap_set_all(&bm);
+	assert_invariants(&bm);
+	bitmap_clear_all(&bm);
+	assert_invariants(&bm);
 }
 
 /* ---- against a model of one byte a bit ---- */
