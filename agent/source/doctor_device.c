@@ -56,21 +56,20 @@ static void check_admission(struct doctor_report *r, const struct blkdev *dev)
 static void check_granularity(struct doctor_report *r,
 			      const struct blkdev *dev)
 {
-	uint32_t shift = tracker_block_shift(dev->id.size_bytes,
-					     TRACKER_MEMORY_BYTES);
-	char block[24], memory[24];
+	char block[24], takes[24], memory[24];
+	struct err err = ERR_INIT;
+	uint32_t shift;
 
-	size_format(TRACKER_MEMORY_BYTES, memory);
-	if (!shift) {
-		doctor_add(r, DOCTOR_FAIL, "granularity",
-			   "set tracker-memory higher",
-			   "its bitmaps do not fit %s at any block size",
-			   memory);
+	if (tracker_choose_shift(dev, 0, TRACKER_MEMORY_BYTES, &shift, &err)) {
+		doctor_add_err(r, DOCTOR_FAIL, "granularity", &err);
 		return;
 	}
 	size_format(1ULL << shift, block);
+	size_format(tracker_memory_bytes(dev, shift), takes);
+	size_format(TRACKER_MEMORY_BYTES, memory);
 	doctor_add(r, DOCTOR_OK, "granularity", NULL,
-		   "blocks of %s fit tracker-memory = %s", block, memory);
+		   "blocks of %s take %s, tracker-memory = %s", block, takes,
+		   memory);
 }
 
 static void check_identity(struct doctor_report *r, const struct blkdev *dev)

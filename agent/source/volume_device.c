@@ -162,15 +162,8 @@ static int pick_shift(struct volume *v, uint32_t *shift, struct err *err)
 				  ? v->cfg.tracker_memory_bytes
 				  : FALLBACK_MEMORY;
 
-	if (v->cfg.block_bytes)
-		*shift = (uint32_t)__builtin_ctzll(v->cfg.block_bytes);
-	else
-		*shift = tracker_block_shift(v->dev.n_sectors << 9, memory);
-	if (*shift)
-		return 0;
-	err_set(err, -ENOMEM, "no-memory", v->cfg.device,
-		"no granularity fits tracker-memory");
-	return err_remedy(err, "raise tracker-memory");
+	return tracker_choose_shift(&v->dev, v->cfg.block_bytes, memory, shift,
+				    err);
 }
 
 static int open_tracker(struct volume *v, struct err *err)

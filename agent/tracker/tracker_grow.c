@@ -211,8 +211,7 @@ static struct volume_tracker *map_old(struct tracker_host *h,
 	old->h = h;
 	old->volume = *volume;
 	old->pages_bytes = tracked_lay_out(&shape) * sizeof(uint64_t);
-	old->pending_bytes = host_page_align(
-		words_leaf_count(shape.n_blocks) * sizeof(uint64_t));
+	old->pending_bytes = tracked_pending_bytes(&shape);
 	if (!tracked_enter_adopted(old, index))
 		return old;
 	tracked_free(old);

@@ -77,9 +77,18 @@ void tracker_host_forget(struct tracker_host *h, const struct uuid *volume);
 void tracker_host_retain(struct tracker_host *h, const struct uuid *keep,
 			 int n);
 
-/* The smallest log2(block bytes), from 12, for which all bitmaps of a volume
- * fit memory_bytes; 0 when even the largest does not. */
-uint32_t tracker_block_shift(uint64_t size_bytes, uint64_t memory_bytes);
+/* What a volume of all of dev takes at this size of block: its bitmaps, those in
+ * the kernel and those of the cut engine, with their summaries, and the table of
+ * what is in flight. */
+uint64_t tracker_memory_bytes(const struct blkdev *dev, uint32_t block_shift);
+/*
+ * log2(block bytes) for a volume of all of dev: of block_bytes, or when that is
+ * 0 the smallest, from 12, that fits memory_bytes. 0, or -EOPNOTSUPP
+ * "tracker-memory" with what would be enough.
+ */
+int tracker_choose_shift(const struct blkdev *dev, uint64_t block_bytes,
+			 uint64_t memory_bytes, uint32_t *shift,
+			 struct err *err);
 
 /* Removes the pins of a state directory without a daemon. 0, -ENOENT. */
 int tracker_host_unpin(const struct uuid *node, const char *bpffs,

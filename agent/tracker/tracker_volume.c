@@ -37,30 +37,10 @@
 
 #define SECTOR_BYTES_SHIFT 9
 #define SELF_TEST_READS 64
-#define SHIFT_MIN 12U
-#define SHIFT_MAX 24U
-/* Two generations and pending in the kernel; pending, to-read, outstanding,
- * carried and fresh in the process. */
-#define BITMAPS_PER_BLOCK 8U
 
 static struct volume_tracker *self(struct tracker *t)
 {
 	return (struct volume_tracker *)(void *)t;
-}
-
-uint32_t tracker_block_shift(uint64_t size_bytes, uint64_t memory_bytes)
-{
-	uint32_t shift;
-
-	for (shift = SHIFT_MIN; shift <= SHIFT_MAX; shift++) {
-		uint64_t blocks = div_up_u64(size_bytes, 1ULL << shift);
-		uint64_t bytes = (words_leaf_count(blocks) +
-				  words_summary_count(blocks)) * 8;
-
-		if (bytes <= memory_bytes / BITMAPS_PER_BLOCK)
-			return shift;
-	}
-	return 0;
 }
 
 static uint64_t page_words(uint64_t words)
@@ -87,8 +67,14 @@ uint64_t tracked_lay_out(struct us_volume *v)
 	return v->summary_word[1] + summary;
 }
 
-static void describe(struct us_volume *v, const struct uuid *volume,
-		     const struct blkdev *dev, uint32_t block_shift)
+size_t tracked_pending_bytes(const struct us_volume *v)
+{
+	return host_page_align(words_leaf_count(v->n_blocks) *
+			       sizeof(uint64_t));
+}
+
+void tracked_describe(struct us_volume *v, const struct uuid *volume,
+		      const struct blkdev *dev, uint32_t block_shift)
 {
 	memset(v, 0, sizeof(*v));
 	memcpy(v->uuid, volume->b, sizeof(v->uuid));
@@ -656,13 +642,12 @@ int tracker_host_enter(struct tracker_host *h, const struct tracker_want *w,
 
 	if (!vt)
 		return err_sys(err, -ENOMEM, "no-memory", dev->path, "track");
-	describe(&want, w->volume, dev, w->block_shift);
+	tracked_describe(&want, w->volume, dev, w->block_shift);
 	vt->h = h;
 	vt->by_bio = want.by_bio;
 	vt->volume = *w->volume;
 	vt->pages_bytes = tracked_lay_out(&want) * sizeof(uint64_t);
-	vt->pending_bytes = host_page_align(
-		words_leaf_count(want.n_blocks) * sizeof(uint64_t));
+	vt->pending_bytes = tracked_pending_bytes(&want);
 	vt->n_cpus = libbpf_num_possible_cpus();
 	/* Its driver is there by now, whenever the programs were loaded. */
 	host_tell_commands(h);

@@ -2,11 +2,12 @@
 #ifndef TRACKER_TRACKER_VOLUME_H
 #define TRACKER_TRACKER_VOLUME_H
 
+#include "device/blkdev.h"
 #include "tracker/tracker.h"
 #include "tracker/tracker_host_internal.h"
 #include "tracker/tracker_words.h"
 
-/* Shared by tracker_volume.c and tracker_grow.c. */
+/* Shared by tracker_volume.c, tracker_grow.c and tracker_size.c. */
 struct volume_tracker {
 	struct tracker t;
 	struct tracker_host *h;
@@ -20,8 +21,13 @@ struct volume_tracker {
 	bool by_bio;
 };
 
+/* The entry of a volume that is all of dev, without a place for its words. */
+void tracked_describe(struct us_volume *v, const struct uuid *volume,
+		      const struct blkdev *dev, uint32_t block_shift);
 /* Where each part of a volume's words begins; returns their number. */
 uint64_t tracked_lay_out(struct us_volume *v);
+/* Of its pending map. */
+size_t tracked_pending_bytes(const struct us_volume *v);
 /* The names of its pins. */
 void tracked_pin_names(const struct uuid *volume, char pages[64],
 		      char pending[64]);

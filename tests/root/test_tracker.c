@@ -626,13 +626,6 @@ TEST(a_healthy_tracker_reports_no_loss)
 	rig_close(&g);
 }
 
-TEST(granularity_grows_until_the_bitmaps_fit)
-{
-	EXPECT_INT(tracker_block_shift(1ULL << 30, 128 * MIB), 12);
-	EXPECT_INT(tracker_block_shift(64ULL << 40, 128 * MIB), 20);
-	EXPECT_INT(tracker_block_shift(1ULL << 60, MIB), 0);
-}
-
 /* Exactly this block, in the generation that the last flip retired. */
 static void expect_collected(struct tracker *t, uint64_t block)
 {
