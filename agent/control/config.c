@@ -313,6 +313,10 @@ static int read_volume(const struct conf *conf, struct conf_section *s,
 	};
 	int ret;
 
+	if (c->n_volumes >= CONFIG_VOLUMES_MAX)
+		return conf_error(conf, s->line, err,
+				  "[volume %s]: a daemon protects %d volumes at "
+				  "most", s->name, CONFIG_VOLUMES_MAX);
 	config_volume_defaults(v, &c->daemon);
 	strcpy(v->name, s->name);
 	kc.group = config_group_of(c, v->name);

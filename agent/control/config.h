@@ -18,6 +18,7 @@
  */
 #define CONFIG_PATH_MAX 512
 #define CONFIG_CONTROL_MAX 108		/* a socket's name, with the NUL */
+#define CONFIG_VOLUMES_MAX 256		/* what the tracker has room for */
 
 struct daemon_config {			/* [daemon] */
 	char state[CONFIG_PATH_MAX];

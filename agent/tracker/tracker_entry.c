@@ -93,7 +93,7 @@ int host_disk_add(struct tracker_host *h, const struct us_volume *v,
 	if (d.diskseq != v->diskseq)
 		memset(&d, 0, sizeof(d));
 	if (d.n_volumes == US_VOLUMES_PER_DISK)
-		return -ENOSPC;
+		return -EMLINK;
 	d.diskseq = v->diskseq;
 	d.by_bio = v->by_bio;
 	d.volume[d.n_volumes++] = index;

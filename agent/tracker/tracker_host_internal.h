@@ -48,6 +48,8 @@ struct tracker_host {
 	struct hook hooks[US_HOOKS];
 	int pairs_fd[FAMILIES];		/* what their copies count; or -1 */
 	uint64_t pins_restored;		/* that somebody had taken away */
+	bool commands_told;		/* with these drivers, see commands_drivers */
+	uint32_t drivers_told;
 	struct host_fds fds;		/* the skeleton's, or our own */
 	bool owns_fds;
 	struct us_volume *volumes;	/* shared memory, US_MAX_VOLUMES each */
@@ -61,7 +63,8 @@ size_t host_page_align(size_t n);
 /* Loads these programs, into the maps that are pinned. */
 int host_load(struct tracker_host *h, uint32_t want, struct tracker_bpf **out,
 	      struct err *err);
-/* Tells the programs where the drivers of this moment keep commands. */
+/* Tells the programs where the drivers of this moment keep commands. Not under
+ * the lock. */
 void host_tell_commands(struct tracker_host *h);
 /* Opens what a helper pins; what was opened is closed with the host. */
 int host_open_pinned(struct tracker_host *h,
@@ -74,7 +77,8 @@ int host_words_maps(uint32_t n_pages, uint32_t n_pending, int *pages_fd,
  * -ENOENT, -ENOSPC. */
 int host_find_entry(const struct tracker_host *h, const struct uuid *volume);
 int host_free_entry(const struct tracker_host *h);
-/* Its disk names it from now on. 0, -ENOSPC, other negative errno. */
+/* Its disk names it from now on. 0; -EMLINK: the disk has as many as it can;
+ * other negative errno. */
 int host_disk_add(struct tracker_host *h, const struct us_volume *v,
 		  uint32_t index);
 bool host_disk_names(struct tracker_host *h, uint32_t index);

@@ -222,6 +222,24 @@ void tracked_choose_group(struct volume_tracker *vt, struct us_volume *want)
 	vt->h->groups[vt->index].flips = 0;
 }
 
+/* What the tables hold no more of, by what enter() came back with. */
+static int too_many(const struct blkdev *dev, int r, struct err *err)
+{
+	if (r == -EMLINK) {
+		err_set(err, -ENOSPC, "too-many-volumes", dev->path,
+			"cannot be tracked: %d volumes on disk %s are, as many "
+			"as one disk can have", US_VOLUMES_PER_DISK,
+			dev->disk_name);
+		return err_remedy(err, "protect the disk as one volume, or "
+				  "fewer parts of it");
+	}
+	err_set(err, -ENOSPC, "too-many-volumes", dev->path,
+		"cannot be tracked: %d volumes are, as many as one daemon can "
+		"have", US_MAX_VOLUMES);
+	return err_remedy(err, "protect fewer volumes, or several devices "
+			  "as one (LVM, md)");
+}
+
 static int enter_new(struct volume_tracker *vt, struct us_volume *want,
 		     struct err *err)
 {
@@ -659,7 +677,9 @@ int tracker_host_enter(struct tracker_host *h, const struct tracker_want *w,
 		r = host_want_bios(h, err);
 	if (!r)
 		r = enter(vt, &want, w->group, err);
-	if (r && !err->num)
+	if (r == -ENOSPC || r == -EMLINK)
+		r = too_many(dev, r, err);
+	else if (r && !err->num)
 		err_sys(err, r, "tracker", dev->path, "set up tracking");
 	else if (!r)
 		/* Reads the device, which may hang: not under the lock that

@@ -544,12 +544,60 @@ TEST(a_disk_with_too_many_volumes_refuses_the_next)
 	ASSERT_OK(uuid_new(rnd_system(), &id));
 	EXPECT_INT(tracker_host_add(g.host, &id, &g.dev, g.shift, &no, &err),
 		   -ENOSPC);
-	EXPECT_TRUE(err.message[0]);
+	EXPECT_STR(err.code, "too-many-volumes");
+	EXPECT_STR_HAS(err.message, "16 volumes on disk loop");
+	EXPECT_STR_HAS(err.remedy, "fewer parts of it");
 	for (i = 1; i < US_VOLUMES_PER_DISK; i++)
 		more[i]->ops->close(more[i], true);
 	expect_marked(&g, 0, 0);
 	write_at(&g, 8 * 4096, 4096);
 	expect_marked(&g, 8, 1);
+	rig_close(&g);
+}
+
+/* As many as one daemon can have, on as many disks as that takes. */
+TEST_WITH_TIMEOUT(a_host_with_too_many_volumes_refuses_the_next, 120)
+{
+	enum { DISKS = US_MAX_VOLUMES / US_VOLUMES_PER_DISK };
+	static struct tracker *all[US_MAX_VOLUMES];
+	struct loopdev loops[DISKS];
+	struct blkdev devs[DISKS];
+	struct err err = ERR_INIT;
+	struct tracker *no;
+	struct uuid id;
+	struct rig g;
+	int i;
+
+	rig_open(&g, MIB, 12);
+	for (i = 0; i < DISKS; i++) {
+		ASSERT_OK(loopdev_open(&loops[i], MIB));
+		ASSERT_OK(blkdev_open(loops[i].path, &devs[i], &err));
+	}
+	for (i = 1; i < US_MAX_VOLUMES; i++) {
+		ASSERT_OK(uuid_new(rnd_system(), &id));
+		ASSERT_MSG(!tracker_host_add(g.host, &id, &devs[i % DISKS], 12,
+					     &all[i], &err), "%d: %s", i,
+			   err.message);
+	}
+	ASSERT_OK(uuid_new(rnd_system(), &id));
+	EXPECT_INT(tracker_host_add(g.host, &id, &devs[0], 12, &no, &err),
+		   -ENOSPC);
+	EXPECT_STR(err.code, "too-many-volumes");
+	EXPECT_STR_HAS(err.message, "256 volumes are, as many as one daemon");
+	EXPECT_STR_HAS(err.remedy, "as one");
+	/* One goes, another one comes; the first goes on all the time. */
+	all[1]->ops->close(all[1], true);
+	err_clear(&err);
+	EXPECT_OK(tracker_host_add(g.host, &id, &devs[0], 12, &all[1], &err));
+	expect_marked(&g, 0, 0);
+	write_at(&g, 8 * 4096, 4096);
+	expect_marked(&g, 8, 1);
+	for (i = 1; i < US_MAX_VOLUMES; i++)
+		all[i]->ops->close(all[i], true);
+	for (i = 0; i < DISKS; i++) {
+		blkdev_close(&devs[i]);
+		loopdev_close(&loops[i]);
+	}
 	rig_close(&g);
 }
 

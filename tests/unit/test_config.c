@@ -32,6 +32,30 @@ TEST(an_empty_file_gives_the_defaults)
 	config_free(c);
 }
 
+TEST(more_volumes_than_the_tracker_has_room_for_are_an_error)
+{
+	static char text[64 * (CONFIG_VOLUMES_MAX + 2)];
+	struct config *c = NULL;
+	struct err err = ERR_INIT;
+	size_t n = 0;
+	int i;
+
+	n += (size_t)sprintf(text, "[replica r]\naddress = r\n"
+				   "identity = /r\n");
+	for (i = 1; i <= CONFIG_VOLUMES_MAX; i++)
+		n += (size_t)sprintf(text + n, "[volume v%d]\ndevice = /d%d\n"
+					       "replicas = r\n", i, i);
+	ASSERT_MSG(!config_load_text("many", text, n, &c, &err), "%s",
+		   err.message);
+	EXPECT_U64(c->n_volumes, CONFIG_VOLUMES_MAX);
+	config_free(c);
+	n += (size_t)sprintf(text + n, "[volume v%d]\ndevice = /d%d\n"
+				       "replicas = r\n", i, i);
+	EXPECT_INT(config_load_text("many", text, n, &c, &err), -EINVAL);
+	EXPECT_STR_HAS(err.message, "many:772: [volume v257]: a daemon "
+				    "protects 256 volumes at most");
+}
+
 TEST(an_empty_store_section_makes_a_replica_with_defaults)
 {
 	struct config *c = load("[daemon]\nstate = /srv/us\n[store]\n");
