@@ -20,6 +20,7 @@
 
 #include <bpf/btf.h>
 
+#include "base/checked.h"
 #include "base/cleanup.h"
 
 #define BTF_DIR "/sys/kernel/btf"
@@ -90,6 +91,19 @@ static struct btf *btf_of(struct btf *kernel, const char *module)
 	if (access(path, R_OK))
 		return NULL;
 	return btf__parse_split(path, kernel);
+}
+
+uint32_t commands_drivers(void)
+{
+	static const char *const drivers[] = { "scsi_mod", "nvme_core" };
+	uint32_t mask = 0, i;
+	char path[64];
+
+	for (i = 0; i < ARRAY_SIZE(drivers); i++) {
+		(void)snprintf(path, sizeof(path), BTF_DIR "/%s", drivers[i]);
+		mask |= (uint32_t)!access(path, R_OK) << i;
+	}
+	return mask;
 }
 
 bool commands_writes_pages(void)

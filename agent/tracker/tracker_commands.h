@@ -3,6 +3,7 @@
 #define TRACKER_TRACKER_COMMANDS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "tracker_abi.h"
 
@@ -13,6 +14,9 @@
  * have written. Reads /sys/kernel/btf; takes no capability.
  */
 void commands_locate(struct us_commands *out);
+/* Which drivers it would find now, as a mask: as long as this does not change,
+ * neither does what it says. (It parses the kernel's BTF, some megabytes.) */
+uint32_t commands_drivers(void);
 
 /* Does this kernel write pages to some devices without a bio? */
 bool commands_writes_pages(void);

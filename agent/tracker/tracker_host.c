@@ -213,12 +213,20 @@ static void use_maps(struct tracker_host *h)
 
 void host_tell_commands(struct tracker_host *h)
 {
+	LOCK_SCOPE(&h->lock);
+	uint32_t drivers = commands_drivers();
 	struct us_commands c;
 	__u32 zero = 0;
 
+	if (h->commands_told && h->drivers_told == drivers)
+		return;
 	commands_locate(&c);
-	if (bpf_map_update_elem(h->fds.commands, &zero, &c, BPF_ANY))
+	if (bpf_map_update_elem(h->fds.commands, &zero, &c, BPF_ANY)) {
 		log_warn("%s: commands cannot be told apart: %m", h->dir);
+		return;
+	}
+	h->commands_told = true;
+	h->drivers_told = drivers;
 }
 
 /* All that takes capabilities. */
