@@ -14,8 +14,8 @@
  * answer costs a thread that gives up after a time.
  */
 #define CTLSERVER_MAX_WAITING 64	/* connected, no whole request yet */
-#define CTLSERVER_MAX_QUICK 16		/* requests at work, of each sort */
-#define CTLSERVER_MAX_LONG 16
+#define CTLSERVER_MAX_QUICK 16		/* requests at work, of either sort */
+#define CTLSERVER_MAX_LONG 256		/* one a volume that there may be */
 
 struct ctlserver;
 struct ctl_call;			/* one request at work */

@@ -33,3 +33,7 @@ again()
 @test "100 of 1000 points of a busy ext4 are clean and hold every change" {
 	again ext4 'hold every durable change' FLOW_POINTS=1000 FLOW_IMAGES=100
 }
+
+@test "200 volumes of 8 MiB of one daemon are copied, written at once, and come back" {
+	again many 'written at once' FLOW_VOLUMES=200 FLOW_VOLUME_MIB=8
+}
