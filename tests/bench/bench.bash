@@ -165,6 +165,7 @@ bench_source()
 bench_untrack()
 {
 	daemon_stop source
+	[ -e "$RIG/source.conf" ] || return 0
 	"$BUILD/understudyd" --config "$RIG/source.conf" --untrack \
 		2>>"$RIG/source.log"
 }

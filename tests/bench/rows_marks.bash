@@ -63,26 +63,32 @@ enter_replicating()
 	wait_for 60 is_settled marks
 }
 
-# The account of both programs while the tracked device, or another, is
-# written; see bench_progs.c for why the two are told apart.
-bench_mark_costs()
+# count_marks TRACKED OTHER: the account of both programs while the tracked
+# device, or another, is written; see bench_progs.c for why the two are told
+# apart. Into $RIG/tracked.json and untracked.json.
+count_marks()
 {
-	local pins tracked=${LOOP[marks]} other=${LOOP[other]} i
+	local pins tracked=$1 other=$2
 
 	pins=/sys/fs/bpf/understudy-$(cat "$RIG/source-state/node")
+	"$BENCH/bench_progs" "$pins" "${other#/dev/}" \
+		fio --output=/dev/null --name=app --filename="$other" \
+		--direct=1 --rw=randrw --bs=4k --ioengine=libaio \
+		--iodepth=8 --time_based --runtime="${SLICE_MS}ms" \
+		>"$RIG/untracked.json"
+	"$BENCH/bench_progs" "$pins" "${tracked#/dev/}" \
+		fio --output=/dev/null --name=app --filename="$tracked" \
+		--direct=1 --rw=randwrite --bs=4k --ioengine=libaio \
+		--iodepth=8 --norandommap --randrepeat=0 \
+		--time_based --runtime="${SLICE_MS}ms" >"$RIG/tracked.json"
+}
+
+bench_mark_costs()
+{
+	local i
+
 	for ((i = 0; i < MARK_SAMPLES; i++)); do
-		"$BENCH/bench_progs" "$pins" "${other#/dev/}" \
-			fio --output=/dev/null --name=app --filename="$other" \
-			--direct=1 --rw=randrw --bs=4k --ioengine=libaio \
-			--iodepth=8 --time_based --runtime="${SLICE_MS}ms" \
-			>"$RIG/untracked.json"
-		"$BENCH/bench_progs" "$pins" "${tracked#/dev/}" \
-			fio --output=/dev/null --name=app \
-			--filename="$tracked" \
-			--direct=1 --rw=randwrite --bs=4k --ioengine=libaio \
-			--iodepth=8 --norandommap --randrepeat=0 \
-			--time_based --runtime="${SLICE_MS}ms" \
-			>"$RIG/tracked.json"
+		count_marks "${LOOP[marks]}" "${LOOP[other]}"
 		mark_sample issue
 		mark_sample complete
 	done
@@ -94,19 +100,25 @@ bench_mark_costs()
 		"mean run of the issue program for requests of disks that are not tracked; peer: an empty program"
 }
 
-# Of all runs, those for other disks are taken out at their own mean.
-mark_sample()
+# mark_figures PROGRAM: of $RIG/tracked.json and untracked.json, nanoseconds. Of
+# all runs, those for other disks are taken out at their own mean.
+mark_figures()
 {
-	local sums
-
-	sums=$(jq -n --slurpfile t "$RIG/tracked.json" \
+	jq -n --slurpfile t "$RIG/tracked.json" \
 		--slurpfile u "$RIG/untracked.json" --arg p "$1" '
 		$t[0] as $t | $u[0] as $u |
 		($u[$p + "_ns"] / $u[$p + "_runs"]) as $other |
 		{ mark: (($t[$p + "_ns"] - $other *
 			($t[$p + "_runs"] - $t.disk_requests)) /
 			$t.disk_requests), $other,
-		  empty: ($t.empty_ns / $t.empty_runs) }')
+		  empty: ($t.empty_ns / $t.empty_runs) }'
+}
+
+mark_sample()
+{
+	local sums
+
+	sums=$(mark_figures "$1")
 	sample "mark-$1" ours "$(jq .mark <<<"$sums")"
 	sample "mark-$1" peer "$(jq .empty <<<"$sums")"
 	[ "$1" = issue ] || return 0
