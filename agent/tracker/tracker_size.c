@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * How much memory a volume takes, and the size of block that follows from how
- * much it may take. Any thread; no state.
+ * The shape of a volume's entry, how much memory that takes, and the size of
+ * block that follows from how much it may take. Any thread; no state.
  */
 #include <errno.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/bitmap.h"
 #include "base/checked.h"
@@ -17,6 +18,29 @@
 /* Of the cut engine: pending, to-read, outstanding, carried and fresh. */
 #define ENGINE_BITMAPS 5U
 #define MIB_SHIFT 20
+#define SECTOR_BYTES_SHIFT 9
+
+void tracked_describe(struct us_volume *v, const struct uuid *volume,
+		      const struct blkdev *dev, uint32_t block_shift)
+{
+	memset(v, 0, sizeof(*v));
+	memcpy(v->uuid, volume->b, sizeof(v->uuid));
+	v->disk_key = (uint64_t)dev->disk_major << 32 | dev->disk_minor;
+	v->diskseq = dev->diskseq;
+	v->start_sector = dev->start_sector;
+	v->n_sectors = dev->n_sectors;
+	v->block_shift = block_shift - SECTOR_BYTES_SHIFT;
+	v->n_blocks = div_up_u64(dev->n_sectors, 1ULL << v->block_shift);
+	v->n_queues = MAX(dev->n_queues, 1U);
+	v->n_tags = MAX(dev->n_tags, 1U);
+	v->by_bio = !dev->request_based;
+}
+
+size_t tracked_pending_bytes(const struct us_volume *v)
+{
+	return host_page_align(words_leaf_count(v->n_blocks) *
+			       sizeof(uint64_t));
+}
 
 uint64_t tracker_memory_bytes(const struct blkdev *dev, uint32_t block_shift)
 {

@@ -67,28 +67,6 @@ uint64_t tracked_lay_out(struct us_volume *v)
 	return v->summary_word[1] + summary;
 }
 
-size_t tracked_pending_bytes(const struct us_volume *v)
-{
-	return host_page_align(words_leaf_count(v->n_blocks) *
-			       sizeof(uint64_t));
-}
-
-void tracked_describe(struct us_volume *v, const struct uuid *volume,
-		      const struct blkdev *dev, uint32_t block_shift)
-{
-	memset(v, 0, sizeof(*v));
-	memcpy(v->uuid, volume->b, sizeof(v->uuid));
-	v->disk_key = (uint64_t)dev->disk_major << 32 | dev->disk_minor;
-	v->diskseq = dev->diskseq;
-	v->start_sector = dev->start_sector;
-	v->n_sectors = dev->n_sectors;
-	v->block_shift = block_shift - SECTOR_BYTES_SHIFT;
-	v->n_blocks = div_up_u64(dev->n_sectors, 1ULL << v->block_shift);
-	v->n_queues = MAX(dev->n_queues, 1U);
-	v->n_tags = MAX(dev->n_tags, 1U);
-	v->by_bio = !dev->request_based;
-}
-
 /* Of an entry that is there, and of one that is wanted. */
 static bool same_group(const struct us_volume *a, const struct us_volume *b)
 {
