@@ -77,7 +77,7 @@ comes_back()
 		same_bytes "$RIG/$1.out" "${LOOP[$1]}"
 }
 
-@test "64 volumes of one daemon are copied, written at once, and come back" {
+@test "many volumes of one daemon are copied, written at once, and come back" {
 	many_volumes
 	wait_for 60 all_are protected
 	flow_seed
