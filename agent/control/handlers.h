@@ -24,6 +24,8 @@ int handle_events(void *arg, struct ctl_call *call, json_t **result,
 		  struct err *err);
 int handle_why(void *arg, struct ctl_call *call, json_t **result,
 	       struct err *err);
+int handle_sync(void *arg, struct ctl_call *call, json_t **result,
+		struct err *err);
 int handle_scrub(void *arg, struct ctl_call *call, json_t **result,
 		 struct err *err);
 int handle_verify(void *arg, struct ctl_call *call, json_t **result,

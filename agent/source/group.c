@@ -111,20 +111,16 @@ static void wake_others(struct group *g, int but)
 			g->members[i].wake(g->members[i].arg);
 }
 
-int group_join(struct group *g, void (*wake)(void *arg), void *arg)
+int group_join(struct group *g, int member, void (*wake)(void *arg), void *arg)
 {
 	LOCK_SCOPE(&g->lock);
-	int i;
 
-	for (i = 0; i < g->n; i++) {
-		if (g->joined & bit(i))
-			continue;
-		g->members[i] = (struct member){ wake, arg };
-		g->joined |= bit(i);
-		g->cancelled = false;
-		return i;
-	}
-	return -ENOSPC;
+	if (g->joined & bit(member))
+		return -EBUSY;
+	g->members[member] = (struct member){ wake, arg };
+	g->joined |= bit(member);
+	g->cancelled = false;
+	return 0;
 }
 
 /* Under the lock: those who wait for the rest of this attempt need not. */
@@ -228,6 +224,8 @@ uint32_t group_missing(struct group *g)
 {
 	LOCK_SCOPE(&g->lock);
 
+	if (g->inside && !g->given_up)
+		return g->inside & ~(g->come | g->durable);
 	return everybody(g) & ~(g->ready | g->inside);
 }
 
@@ -363,7 +361,7 @@ int group_sync(struct group *g, const struct group_order *order,
 	wake_others(g, -1);
 	while (!w.done && !r) {
 		if (g->cancelled) {
-			r = -ECANCELED;
+			r = -ESHUTDOWN;
 		} else if (now >= deadline) {
 			r = -ETIMEDOUT;
 		} else {

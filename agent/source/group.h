@@ -39,10 +39,11 @@ struct group_attempt {
 struct group *group_new(int n_members, uint64_t last_seq);
 void group_free(struct group *g);
 /*
- * A member, who is woken through wake, by any thread. Its number, or -ENOSPC.
- * There is no attempt before all members have joined.
+ * The member of this number comes, to be woken through wake, by any thread. 0;
+ * -EBUSY: it is there already. There is no attempt before all have joined.
  */
-int group_join(struct group *g, void (*wake)(void *arg), void *arg);
+int group_join(struct group *g, int member, void (*wake)(void *arg),
+	       void *arg);
 /* An attempt under way comes to nothing; nobody waits for it any more. */
 void group_part(struct group *g, int member);
 
@@ -54,7 +55,9 @@ bool group_ready(struct group *g, int member);
 /* Not any more; an attempt under way comes to nothing. */
 void group_unready(struct group *g, int member);
 void group_leave(struct group *g, int member);
-/* Members that are neither ready nor in an attempt: a bit each. */
+/* Members for whom the others wait: a bit each. Those that are not ready; in an
+ * attempt, those that have not come to the meeting, or whose part of the point
+ * is not durable. */
 uint32_t group_missing(struct group *g);
 /* Is an attempt wanted at once? */
 bool group_is_wanted(struct group *g);
@@ -79,7 +82,7 @@ int group_meet(struct group *g, int member, const struct group_meeting *m,
 
 /*
  * A point of the group now. Returns when every member's is durable: then *out
- * is its attempt. -ETIMEDOUT; -ECANCELED (see group_cancel); what progress
+ * is its attempt. -ETIMEDOUT; -ESHUTDOWN (see group_cancel); what progress
  * returned. label may be NULL.
  */
 struct group_order {

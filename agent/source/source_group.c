@@ -5,6 +5,8 @@
  * Invariants:
  * - A number is on disk before a member's commit names it.
  * - Two groups that are there at the same moment share no count of flips.
+ * - Of two of one name only the newer one gets numbers: the older one is being
+ *   stopped, which takes as long as its devices let it.
  */
 #include "source/source_group.h"
 
@@ -26,6 +28,8 @@ struct entry {
 	struct entry *next;
 	unsigned int users;
 	struct io *io;
+	pthread_mutex_t file_lock;	/* after lock */
+	bool is_superseded;		/* under file_lock */
 	char members[GROUP_MEMBERS_TEXT];
 	char path[720];
 };
@@ -66,12 +70,23 @@ static int parse_file(struct entry *e, char *text, uint64_t *seq)
 	return 0;
 }
 
+/* Never made anew by itself: it would be another group. */
+static int is_damaged(const struct entry *e, int why, struct err *err)
+{
+	err_sys(err, why, "group-state-damaged", e->path,
+		"read the group's identity");
+	err_remedy(err, "put the file back; without it the group begins anew, "
+		   "with another UUID");
+	return why;
+}
+
 static int load(struct entry *e, const struct source_env *env, uint64_t *seq,
 		struct err *err)
 {
 	_cleanup_free_ char *text = NULL;
 	char dir[640];
 	size_t len;
+	bool known;
 	int r;
 
 	(void)snprintf(dir, sizeof(dir), "%s/groups", env->state_dir);
@@ -83,16 +98,83 @@ static int load(struct entry *e, const struct source_env *env, uint64_t *seq,
 		return r;
 	r = io_read_file(e->io, AT_FDCWD, e->path, FILE_BYTES_MAX, &text,
 			 &len);
+	known = r != -ENOENT;
 	if (!r) {
 		r = parse_file(e, text, seq);
-	} else if (r == -ENOENT) {
+	} else if (!known) {
 		*seq = 0;
 		r = uuid_new(env->rnd, &e->g.uuid);
 		if (!r)
 			r = write_file(e, 0);
 	}
-	return r ? err_sys(err, r, "state-unwritable", e->path,
-			   "group's identity") : 0;
+	if (!r)
+		return 0;
+	if (known)
+		return is_damaged(e, r, err);
+	err_sys(err, r, "state-unwritable", e->path, "make the group");
+	err_remedy(err, "make room or make %s writable", dir);
+	return r;
+}
+
+/* ---- members ---- */
+
+/* The one at this place, 0 of which is the first; its length. */
+static const char *member_at(const struct entry *e, int member, size_t *n)
+{
+	const char *p = e->members;
+
+	while (member--) {
+		p += strcspn(p, " ");
+		p += *p == ' ';
+	}
+	*n = strcspn(p, " ");
+	return p;
+}
+
+void source_group_member(const struct source_group *g, int member,
+			 char out[VOLUME_NAME_MAX + 1])
+{
+	size_t n;
+	const char *p = member_at((const struct entry *)(const void *)g,
+				  member, &n);
+
+	(void)snprintf(out, VOLUME_NAME_MAX + 1, "%.*s", (int)n, p);
+}
+
+int source_group_number(const struct source_group *g, const char *name)
+{
+	char one[VOLUME_NAME_MAX + 1];
+	int i;
+
+	for (i = 0; i < (int)g->n_members; i++) {
+		source_group_member(g, i, one);
+		if (!strcmp(one, name))
+			return i;
+	}
+	return -ENOENT;
+}
+
+/* " a", " b" ... "and 3 more"; what does not fit is counted. */
+void source_group_missing(const struct source_group *g, char *out, size_t cap)
+{
+	uint32_t missing = group_missing(g->meetings), left;
+	char one[VOLUME_NAME_MAX + 1];
+	size_t n = 0;
+	int i;
+
+	*out = 0;
+	for (i = 0; i < (int)g->n_members; i++) {
+		if (!(missing >> i & 1))
+			continue;
+		left = (uint32_t)__builtin_popcount(missing >> i);
+		source_group_member(g, i, one);
+		if (n + strlen(one) + sizeof(" and 31 more") > cap) {
+			(void)snprintf(out + n, cap - n, " and %u more", left);
+			return;
+		}
+		n += (size_t)snprintf(out + n, cap - n, "%s%s",
+				      n ? " " : "", one);
+	}
 }
 
 /* ---- which are there ---- */
@@ -122,6 +204,7 @@ static int make(const struct source_env *env, const struct group_config *cfg,
 	if (!e)
 		return err_sys(err, -ENOMEM, "no-memory", cfg->name, "group");
 	e->io = env->io;
+	pthread_mutex_init(&e->file_lock, NULL);
 	e->g.n_members = cfg->n_members;
 	memcpy(e->g.name, cfg->name, sizeof(e->g.name));
 	memcpy(e->members, cfg->members, sizeof(e->members));
@@ -136,11 +219,26 @@ static int make(const struct source_env *env, const struct group_config *cfg,
 			err_sys(err, r, "no-memory", cfg->name, "group");
 	}
 	if (r) {
+		pthread_mutex_destroy(&e->file_lock);
 		free(e);
 		return r;
 	}
 	*out = e;
 	return 0;
+}
+
+/* Before another one of that name reads which number was the last. */
+static void supersede(const char *name)
+{
+	struct entry *e;
+
+	for (e = all; e; e = e->next) {
+		if (strcmp(e->g.name, name) != 0)
+			continue;
+		pthread_mutex_lock(&e->file_lock);
+		e->is_superseded = true;
+		pthread_mutex_unlock(&e->file_lock);
+	}
 }
 
 int source_group_get(const struct source_env *env,
@@ -156,6 +254,7 @@ int source_group_get(const struct source_env *env,
 		    !strcmp(e->members, cfg->members))
 			break;
 	if (!e) {
+		supersede(cfg->name);
 		r = make(env, cfg, &e, err);
 		if (r)
 			return r;
@@ -196,6 +295,7 @@ void source_group_put(struct source_group *g)
 		;
 	*p = e->next;
 	group_free(e->g.meetings);
+	pthread_mutex_destroy(&e->file_lock);
 	free(e);
 }
 
@@ -203,8 +303,18 @@ int source_group_save_seq(struct source_group *g, uint64_t seq,
 			  struct err *err)
 {
 	struct entry *e = entry_of(g);
-	int r = write_file(e, seq);
+	LOCK_SCOPE(&e->file_lock);
+	int r;
 
-	return r ? err_sys(err, r, "state-unwritable", e->path,
-			   "number of the group's point") : 0;
+	if (e->is_superseded)
+		return err_set(err, -ESTALE, "group-changed", g->name,
+			       "it has other members now: no point with these");
+	r = write_file(e, seq);
+	if (!r)
+		return 0;
+	err_sys(err, r, "state-unwritable", e->path,
+		"number of the group's point");
+	err_done(err, "no member commits");
+	err_remedy(err, "make room or make %s writable", e->path);
+	return r;
 }

@@ -10,7 +10,8 @@
 /*
  * The groups of a process: one for each name and set of members, shared by the
  * members' volumes. A group's UUID and the last number it has used are in
- * <state>/groups/NAME.group. Any thread.
+ * <state>/groups/NAME.group. A member's number is its place among the names.
+ * Any thread.
  */
 struct source_group {
 	struct group *meetings;
@@ -23,13 +24,24 @@ struct source_group {
 	uint32_t n_members;
 };
 
+/* 0; the file cannot be read or is none: "group-state-damaged"; it cannot be
+ * made: "state-unwritable". */
 int source_group_get(const struct source_env *env,
 		     const struct group_config *cfg, struct source_group **out,
 		     struct err *err);
 /* One that is there, by its name; NULL. */
 struct source_group *source_group_find(const char *name);
 void source_group_put(struct source_group *g);
-/* The number is used, durably: it is not given out again. */
+/* The name of a member, and its number by the name; -ENOENT. */
+void source_group_member(const struct source_group *g, int member,
+			 char out[VOLUME_NAME_MAX + 1]);
+int source_group_number(const struct source_group *g, const char *name);
+/* The names of those for whom the others wait, see group_missing; "" of none. */
+void source_group_missing(const struct source_group *g, char *out, size_t cap);
+/*
+ * The number is used, durably: it is not given out again. "state-unwritable";
+ * -ESTALE "group-changed": the group of that name has other members by now.
+ */
 int source_group_save_seq(struct source_group *g, uint64_t seq,
 			  struct err *err);
 

@@ -31,14 +31,11 @@ static void signal_fd(struct volume *v, int fd)
 		log_err("volume %s: wake: %m", v->cfg.name);
 }
 
-static void wake(struct volume *v)
+void volume_wake(void *arg)
 {
-	signal_fd(v, v->wake_fd);
-}
+	struct volume *v = arg;
 
-static void wake_member(void *arg)
-{
-	wake(arg);
+	signal_fd(v, v->wake_fd);
 }
 
 /* Time-outs of waiters must not follow the wall clock. */
@@ -82,6 +79,7 @@ int volume_start(const struct volume_config *cfg, const struct source_env *env,
 		 struct volume **out, struct err *err)
 {
 	struct volume *v = calloc(1, sizeof(*v));
+	struct err mine = ERR_INIT;
 	int r;
 
 	if (!v)
@@ -101,12 +99,9 @@ int volume_start(const struct volume_config *cfg, const struct source_env *env,
 		r = volstate_open(env->io, env->rnd, env->state_dir, cfg->name,
 				  &v->vs, err);
 	if (!r) {
-		r = volume_group_join(v, wake_member, err);
-		if (r)
-			volstate_close(&v->vs);
-	}
-	if (!r) {
 		remember_point(v);
+		/* If it cannot, the worker tries again, and says why. */
+		(void)volume_group_join(v, &mine);
 		r = -pthread_create(&v->thread, NULL, volume_worker, v);
 		if (r) {
 			err_sys(err, r, "no-memory", cfg->name,
@@ -131,13 +126,16 @@ int volume_start(const struct volume_config *cfg, const struct source_env *env,
 
 void volume_cancel(struct volume *v)
 {
+	struct source_group *g;
+
 	pthread_mutex_lock(&v->lock);
 	v->cancel = true;
 	pthread_cond_broadcast(&v->changed);
+	g = v->group;
 	pthread_mutex_unlock(&v->lock);
 	/* Not under the lock: the group may be writing its number. */
-	if (v->group)
-		group_cancel(v->group->meetings);
+	if (g)
+		group_cancel(g->meetings);
 }
 
 void volume_stop(struct volume *v, bool untrack)
@@ -150,7 +148,7 @@ void volume_stop(struct volume *v, bool untrack)
 	v->untrack = untrack;
 	pthread_mutex_unlock(&v->lock);
 	signal_fd(v, v->stop_fd);
-	wake(v);
+	volume_wake(v);
 	pthread_join(v->thread, NULL);
 	volume_group_part(v);
 	volstate_close(&v->vs);
@@ -225,7 +223,8 @@ static int not_reached(const struct volume *v, struct err *err)
 
 	if (v->cancel)
 		return err_set(err, -ECANCELED, "stopping", v->cfg.name,
-			       "the daemon is stopping");
+			       "the daemon is stopping, or the volume's "
+			       "configuration has changed");
 	err_set(err, -ETIMEDOUT, "timeout", v->cfg.name,
 		"sync: replica %s lacks the point: %s%s%s", v->cfg.replica.name,
 		v->paused ? "paused"
@@ -299,7 +298,7 @@ int volume_sync(struct volume *v, const struct sync_order *order,
 	}
 	w.next = v->waiters;
 	v->waiters = &w;
-	wake(v);
+	volume_wake(v);
 	r = wait_for_point(v, order, &w);
 	if (w.done) {
 		if (w.result)
@@ -367,7 +366,7 @@ static int set_paused(struct volume *v, bool paused, struct err *err)
 		volume_tell(v, paused ? "pause-ordered" : "resume-ordered",
 			    NULL, paused ? "shipping stops; tracking goes on" :
 					   "shipping goes on");
-	wake(v);
+	volume_wake(v);
 	return 0;
 }
 
@@ -400,6 +399,6 @@ int volume_resync(struct volume *v, struct err *err)
 	pthread_mutex_unlock(&v->lock);
 	volume_tell(v, "resync-ordered", NULL,
 		    "the device is taken as it is, everything is compared");
-	wake(v);
+	volume_wake(v);
 	return 0;
 }

@@ -212,6 +212,22 @@ static int open_engine(struct volume *v, struct err *err)
 	return cut_new(&cc, &v->cut, err);
 }
 
+static void say_why_all(const struct volume *v, struct err *why)
+{
+	const char *code = "tracking-lost", *text = "writes may have been "
+			   "missed while nothing tracked the device";
+
+	if (v->resync) {
+		code = "resync";
+		text = "resync was ordered";
+	} else if (v->tracker->regrouped) {
+		code = "group-changed";
+		text = "its group is another one, or has other members";
+	}
+	err_set(why, -ESTALE, code, v->cfg.name, "%s: everything is compared",
+		text);
+}
+
 /* What is dirty to begin with: what was pending, or everything. */
 static int begin_dirty(struct volume *v, struct err *err)
 {
@@ -255,11 +271,7 @@ static int begin_dirty(struct volume *v, struct err *err)
 	if (v->lost_why.num && !v->resync) {
 		err_copy(&why, &v->lost_why);	/* told already */
 	} else {
-		err_set(&why, -ESTALE, v->resync ? "resync" : "tracking-lost",
-			v->cfg.name, "%s: everything is compared",
-			v->resync ? "resync was ordered"
-				  : "writes may have been missed while nothing "
-				    "tracked the device");
+		say_why_all(v, &why);
 		if (!v->resync)
 			volume_tell(v, why.code, NULL, "%s", why.message);
 	}

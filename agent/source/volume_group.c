@@ -21,24 +21,30 @@
 
 #include "source/volume_internal.h"
 
-int volume_group_join(struct volume *v, void (*wake)(void *arg),
-		      struct err *err)
+int volume_group_join(struct volume *v, struct err *err)
 {
+	struct source_group *g;
 	int r;
 
-	v->member = -1;
-	if (!v->cfg.group.name[0])
+	if (!v->cfg.group.name[0] || v->group)
 		return 0;
-	r = source_group_get(&v->env, &v->cfg.group, &v->group, err);
+	r = source_group_get(&v->env, &v->cfg.group, &g, err);
 	if (r)
 		return r;
-	v->member = group_join(v->group->meetings, wake, v);
-	if (v->member >= 0)
-		return 0;
-	source_group_put(v->group);
-	v->group = NULL;
-	return err_set(err, -EBUSY, "group", v->cfg.name,
-		       "group %s has all its members", v->cfg.group.name);
+	v->member = source_group_number(g, v->cfg.name);
+	r = v->member < 0 ? v->member :
+			    group_join(g->meetings, v->member, volume_wake, v);
+	if (r) {
+		source_group_put(g);
+		return err_sys(err, r, "group", v->cfg.name,
+			       "join group %s", v->cfg.group.name);
+	}
+	LOCK_SCOPE(&v->lock);
+	v->group = g;
+	/* Who cancelled a moment ago did not find it. */
+	if (v->cancel)
+		group_cancel(g->meetings);
+	return 0;
 }
 
 void volume_group_part(struct volume *v)
@@ -50,10 +56,27 @@ void volume_group_part(struct volume *v)
 	v->group = NULL;
 }
 
+/* Shown when it lasts. */
+static void note_waiting(struct volume *v, bool waits)
+{
+	char names[sizeof(v->group_lacks)] = "";
+
+	if (waits)
+		source_group_missing(v->group, names, sizeof(names));
+	LOCK_SCOPE(&v->lock);
+	memcpy(v->group_lacks, names, sizeof(names));
+	if (!names[0])
+		v->group_since_ns = 0;
+	else if (!v->group_since_ns)
+		v->group_since_ns = clock_mono_ns(v->env.clock);
+}
+
 void volume_group_unready(struct volume *v)
 {
-	if (v->group)
-		group_unready(v->group->meetings, v->member);
+	if (!v->group)
+		return;
+	group_unready(v->group->meetings, v->member);
+	note_waiting(v, false);
 }
 
 bool volume_group_begin(struct volume *v)
@@ -61,6 +84,7 @@ bool volume_group_begin(struct volume *v)
 	bool begun = group_ready(v->group->meetings, v->member);
 
 	v->group_waits = !begun;
+	note_waiting(v, !begun);
 	v->group_done = false;
 	err_clear(&v->group_err);
 	volume_set_limit(v, begun ? "" : "group");

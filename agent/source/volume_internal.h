@@ -109,7 +109,8 @@ struct adoption {
 
 struct volume {
 	struct volume_config cfg;
-	struct source_group *group;	/* NULL: of none; fixed */
+	struct source_group *group;	/* NULL: of none, or not joined yet; set
+					 * once, under lock, by the worker */
 	int member;			/* of it */
 	struct source_env env;
 	pthread_t thread;
@@ -135,6 +136,8 @@ struct volume {
 	bool has_proven;		/* a durable point is the volume as of */
 	uint64_t proven_mono_ns;	/* ... this moment */
 	enum volume_state last_state;	/* as computed last, for `since` */
+	char group_lacks[192];		/* members that the group waits for */
+	uint64_t group_since_ns;	/* ... and since when */
 	struct verify_job *verify_job;	/* ordered, not yet done */
 
 	/* The worker's own. */
@@ -203,7 +206,9 @@ struct volume {
 	bool verify_ask_failed;
 };
 
-/* volume.c: these switches, once they are durable. */
+/* volume.c: the worker has something to look at; arg is the volume. */
+void volume_wake(void *arg);
+/* These switches, once they are durable. */
 int volume_save_switches(struct volume *v,
 			 void (*change)(struct volstate_switches *sw,
 					const void *arg),
@@ -321,8 +326,8 @@ int volume_converge(struct volume *v, bool quiesce, struct cut_round *round,
 		    enum point_kind *kind, struct err *err);
 
 /* volume_group.c; only of a member, but for join, part and unready. */
-int volume_group_join(struct volume *v, void (*wake)(void *arg),
-		      struct err *err);
+/* Of one, unless it is already. */
+int volume_group_join(struct volume *v, struct err *err);
 void volume_group_part(struct volume *v);
 /* Session or device are no more, or the attempt has come to nothing. */
 void volume_group_unready(struct volume *v);

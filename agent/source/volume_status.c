@@ -20,6 +20,8 @@
  * cannot be called protected. */
 #define LAG_INTERVALS 10U
 #define LAG_SLACK_NS (5 * NSEC_PER_SEC)
+/* Members of a group wait for each other at every point. */
+#define GROUP_SLACK_NS NSEC_PER_SEC
 
 const char *volume_state_name(enum volume_state s)
 {
@@ -312,6 +314,23 @@ static void show_state_on_volume(const struct volume *v,
 		       "put `state` on another filesystem");
 }
 
+static void show_group_waits(const struct volume *v, struct volume_status *out)
+{
+	uint64_t since = v->group_since_ns;
+
+	if (out->reason[0] || !since || v->paused ||
+	    clock_mono_ns(v->env.clock) - since <
+		    v->cfg.interval_ns + GROUP_SLACK_NS)
+		return;
+	(void)snprintf(out->reason, sizeof(out->reason), "group-waits");
+	(void)snprintf(out->message, sizeof(out->message),
+		       "volume %s: group %s waits for %s", v->cfg.name,
+		       v->cfg.group.name, v->group_lacks);
+	(void)snprintf(out->remedy, sizeof(out->remedy),
+		       "understudyctl status %.*s",
+		       (int)strcspn(v->group_lacks, " "), v->group_lacks);
+}
+
 void volume_get_status(struct volume *v, struct volume_status *out)
 {
 	LOCK_SCOPE(&v->lock);
@@ -337,6 +356,7 @@ void volume_get_status(struct volume *v, struct volume_status *out)
 		(void)snprintf(out->limited_by, sizeof(out->limited_by),
 			       "paused");
 	show_differs(v, out);
+	show_group_waits(v, out);
 	show_key_unsaved(v, out);
 	show_state_on_volume(v, out);
 }

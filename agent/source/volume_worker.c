@@ -371,7 +371,8 @@ static bool device_step(struct volume *v)
 	if (now_ns(v) < v->next_device_ns)
 		return false;
 	v->next_device_ns = now_ns(v) + DEVICE_RETRY_NS;
-	if (!volume_device_ready(v, &err))
+	/* Before the device: it says how that is tracked. */
+	if (!volume_group_join(v, &err) && !volume_device_ready(v, &err))
 		return true;
 	refused = err.num == -EOPNOTSUPP || err.num == -ESTALE ||
 		  err.num == -EFBIG || err.num == -ENOTBLK;

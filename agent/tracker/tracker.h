@@ -79,6 +79,8 @@ struct tracker {
 	uint64_t n_blocks;
 	uint32_t block_shift;		/* log2 of the tracking block's bytes */
 	bool adopted;			/* pins of an earlier process were found */
+	bool regrouped;			/* ... but its marks went by the flips
+					 * of other volumes than now */
 };
 
 #endif

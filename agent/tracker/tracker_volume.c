@@ -74,15 +74,20 @@ static bool same_group(const struct us_volume *a, const struct us_volume *b)
 				     : a->group == b->group;
 }
 
-static bool same_shape(const struct us_volume *a, const struct us_volume *b)
+static bool same_but_group(const struct us_volume *a,
+			   const struct us_volume *b)
 {
 	return a->disk_key == b->disk_key && a->diskseq == b->diskseq &&
 	       a->start_sector == b->start_sector &&
 	       a->n_sectors == b->n_sectors &&
 	       a->block_shift == b->block_shift &&
 	       a->n_queues == b->n_queues && a->n_tags == b->n_tags &&
-	       a->by_bio == b->by_bio &&
-	       same_group(a, b);
+	       a->by_bio == b->by_bio;
+}
+
+static bool same_shape(const struct us_volume *a, const struct us_volume *b)
+{
+	return same_but_group(a, b) && same_group(a, b);
 }
 
 /* ---- entries and their words ---- */
@@ -602,8 +607,13 @@ static int enter(struct volume_tracker *vt, struct us_volume *want,
 		err_clear(err);
 		found = host_find_entry(vt->h, &vt->volume);
 	}
-	if (found >= 0)
+	if (found >= 0) {
+		vt->t.regrouped =
+			same_but_group(&vt->h->volumes[found], want) &&
+			!same_group(&vt->h->volumes[found], want) &&
+			host_disk_names(vt->h, (uint32_t)found);
 		host_drop_entry(vt->h, (uint32_t)found);
+	}
 	return enter_new(vt, want, err);
 }
 

@@ -195,3 +195,105 @@ same_as_devices()
 	# Without an order: confirmed is only what the group has.
 	wait_for 30 same_as_devices
 }
+
+group_file()
+{
+	echo "$RIG/source-state/groups/shop.group"
+}
+
+# has_event VOLUME SLUG
+has_event()
+{
+	ctl --json events | jq -es "any(.object == \"$1\" and .slug == \"$2\")"
+}
+
+@test "a damaged file of a group fails its members and nobody else, until it is put back" {
+	local before
+
+	rig_loop alone 16MiB
+	rig_volume alone "${LOOP[alone]}"
+	group_pair "interval = 100ms"
+	wait_for 60 all_are protected
+	daemon_stop source
+	cp "$(group_file)" "$RIG/saved"
+	before=$(group_points)
+	echo nonsense >"$(group_file)"
+	daemon_start source
+	wait_for 20 all_are failed
+	field_is wal1 reason group-state-damaged
+	[[ $(volume_field wal1 remedy) == *"put the file back"* ]]
+	wait_for 20 volume_is alone protected
+	sync_point alone
+	run -1 ctl sync shop --timeout 20s
+	[[ $output == *"cannot come together"*"group's identity"* ]]
+	[ "$(cat "$(group_file)")" = nonsense ]
+	[ "$(group_points)" = "$before" ]
+	cp "$RIG/saved" "$(group_file)"
+	wait_for 20 all_are protected
+	# It is the group that it was.
+	ctl sync shop --timeout 20s
+	[ "$(group_points)" -gt "$before" ]
+}
+
+@test "no room for the number of a group's point: no member commits, and it goes on when there is room" {
+	local groups before
+
+	group_pair "interval = 1h"
+	wait_for 60 all_are protected
+	daemon_stop source
+	groups=$RIG/source-state/groups
+	cp "$(group_file)" "$RIG/saved"
+	# One page: the file that is there.
+	mount -t tmpfs -o size=4k none "$groups"
+	MOUNTED[$groups]=1
+	cp "$RIG/saved" "$(group_file)"
+	before=$(rctl --json points db1 | jq '.points | length')
+	daemon_start source
+	wait_for 30 bash -c "'$BUILD/understudyctl' --config \
+		'$RIG/source.conf' --json status | jq -e '[.volumes[] |
+		select(.state == \"failed\" and
+		.reason == \"state-unwritable\")] | length > 0'"
+	run -1 ctl sync shop --timeout 2s
+	[[ $output == *"not all 3 members"*"waits for"* ]]
+	[ "$(rctl --json points db1 | jq '.points | length')" = "$before" ]
+	mount -o remount,size=64k "$groups"
+	ctl sync shop --timeout 30s
+	wait_for 20 all_are protected
+	[ "$(rctl --json points db1 | jq '.points | length')" -gt "$before" ]
+	daemon_stop source
+	rig_umount "$groups"
+}
+
+@test "members that come or go: compared for that reason, and a sync that waits is told" {
+	local v
+
+	group_pair "interval = 100ms"
+	wait_for 60 all_are protected
+	ctl pause log1
+	wait_for 20 volume_is log1 paused
+	wait_for 20 field_is db1 reason group-waits
+	[[ $(volume_field db1 message) == *"group shop waits for log1" ]]
+	rig_spawn sync "$BUILD/understudyctl" --config "$RIG/source.conf" \
+		sync shop --timeout 60s
+	run -1 ctl sync shop --timeout 1s
+	[[ $output == *"waits for log1 (paused)"* ]]
+	# Without it the others go on.
+	sed -i 's,^volumes = .*,volumes = db1 wal1,;/^\[volume log1\]/a replicas = dr1' \
+		"$RIG/source.conf"
+	kill -HUP "${DAEMON[source]}"
+	wait_for 20 grep -q 'configuration was read anew' "$RIG/sync.out"
+	rig_kill sync || true
+	ctl resume log1
+	ctl sync shop --timeout 30s
+	[ "$(rctl --json points shop | jq '.points[-1].members | length')" = 2 ]
+	for v in db1 wal1 log1; do
+		wait_for 30 has_event $v group-changed
+		wait_for 30 volume_is $v protected
+		run ! has_event $v tracking-lost
+	done
+	keys
+	ctl sync log1 --timeout 20s
+	rctl restore shop --to "$RIG" --key "$RIG/db1.key" \
+		--key "$RIG/wal1.key" >/dev/null
+	same_bytes "${LOOP[wal1]}" "$RIG/wal1.img"
+}

@@ -148,8 +148,8 @@ static void start(struct shared *s, struct worker w[MEMBERS], uint64_t seed)
 		w[i].fd = eventfd(0, EFD_CLOEXEC);
 		ASSERT_GE(w[i].fd, 0);
 		rnd_seeded_init(&w[i].rnd, seed * MEMBERS + (uint64_t)i);
-		w[i].member = group_join(s->g, wake, &w[i]);
-		ASSERT_INT(w[i].member, i);
+		w[i].member = i;
+		ASSERT_OK(group_join(s->g, i, wake, &w[i]));
 	}
 	for (i = 0; i < MEMBERS; i++)
 		ASSERT_OK(pthread_create(&w[i].thread, NULL, work, &w[i]));
@@ -232,16 +232,20 @@ TEST_WITH_TIMEOUT(without_a_member_there_is_no_attempt, 60)
 	struct group_attempt a;
 
 	ASSERT_NOT_NULL(g);
-	ASSERT_INT(group_join(g, wake, &w[0]), 0);
-	EXPECT_FALSE(group_ready(g, 0));
-	EXPECT_U64(group_missing(g), 2);
+	/* The number is the member's, whoever comes first. */
+	ASSERT_OK(group_join(g, 1, wake, &w[1]));
+	EXPECT_FALSE(group_ready(g, 1));
+	EXPECT_U64(group_missing(g), 1);
 	EXPECT_INT(group_sync(g, &o, &a), -ETIMEDOUT);
-	ASSERT_INT(group_join(g, wake, &w[1]), 1);
-	EXPECT_INT(group_join(g, wake, &w[1]), -ENOSPC);
+	ASSERT_OK(group_join(g, 0, wake, &w[0]));
+	EXPECT_INT(group_join(g, 0, wake, &w[0]), -EBUSY);
 	EXPECT_FALSE(group_is_wanted(g));
-	EXPECT_TRUE(group_ready(g, 1));
 	EXPECT_TRUE(group_ready(g, 0));
-	EXPECT_U64(group_missing(g), 0);
+	EXPECT_TRUE(group_ready(g, 1));
+	/* Those that have not come to the meeting, or are not durable. */
+	EXPECT_U64(group_missing(g), 3);
+	group_durable(g, 0);
+	EXPECT_U64(group_missing(g), 2);
 	/* One goes; the other cannot meet anybody any more. */
 	group_unready(g, 1);
 	EXPECT_INT(group_meet(g, 0, &(struct group_meeting){ 0 }, &a),
@@ -251,6 +255,6 @@ TEST_WITH_TIMEOUT(without_a_member_there_is_no_attempt, 60)
 	group_leave(g, 0);
 	EXPECT_TRUE(group_ready(g, 0));
 	group_cancel(g);
-	EXPECT_INT(group_sync(g, &o, &a), -ECANCELED);
+	EXPECT_INT(group_sync(g, &o, &a), -ESHUTDOWN);
 	group_free(g);
 }
