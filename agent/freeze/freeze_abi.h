@@ -21,11 +21,11 @@
  */
 #define FREEZE_AGAIN 's'
 #define FREEZE_GO 'g'
-#define FREEZE_VERSION 1U
+#define FREEZE_VERSION 2U
 #define FREEZE_SLOTS 64U
-#define FREEZE_FS_MAX 16U		/* filesystems of one hold */
-#define FREEZE_MOUNTS_MAX 64U		/* places where those can be reached */
-#define FREEZE_PATHS_BYTES 16384U
+#define FREEZE_FS_MAX 64U		/* filesystems of one hold */
+#define FREEZE_MOUNTS_MAX 256U		/* places where those can be reached */
+#define FREEZE_PATHS_BYTES 65536U
 #define FREEZE_NAME_BYTES 72U
 #define FREEZE_HOOK_BYTES 256U
 #define FREEZE_LIMIT_MAX_NS UINT64_C(30000000000)
@@ -56,6 +56,12 @@ enum freeze_why {
 					 * one that guards it */
 };
 
+enum {
+	FREEZE_MAYBE_NOT,
+	FREEZE_MAYBE_YET,		/* its freezing has begun */
+	FREEZE_MAYBE_DONE,		/* and has returned */
+};
+
 /*
  * Times are of CLOCK_BOOTTIME. The hold was in force from frozen_ns to thaw_ns
  * if, and only if, is_whole: every thaw found what it thawed still frozen.
@@ -71,7 +77,7 @@ struct freeze_slot {
 	bool is_whole;
 	uint64_t began_ns, deadline_ns, frozen_ns, thaw_ns, ended_ns;
 	/* What has to be undone by whoever outlives the holder. */
-	_Atomic uint8_t maybe_frozen[FREEZE_FS_MAX];
+	_Atomic uint8_t maybe_frozen[FREEZE_FS_MAX];	/* FREEZE_MAYBE_... */
 	_Atomic uint8_t maybe_hooked;
 };
 

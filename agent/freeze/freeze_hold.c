@@ -14,7 +14,8 @@
  *   message that prolongs one.
  *
  * A freezing that the kernel has begun cannot be cut short; it is thawed as
- * soon as it returns.
+ * soon as it returns. What was frozen before it does not wait for that: the
+ * keeper thaws it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -56,11 +57,14 @@ bool freeze_job_thaw(struct freeze_job *j)
 	bool whole = true;
 
 	while (i--) {
-		if (!atomic_load(&s->maybe_frozen[i]))
+		if (!atomic_load(&s->maybe_frozen[i])) {
+			/* It was thawed by whoever took this one for late. */
+			whole &= i >= j->targets.n_fs;
 			continue;
+		}
 		if (freeze_target_thaw(&j->targets, i) < 0)
 			whole = false;
-		atomic_store(&s->maybe_frozen[i], 0);
+		atomic_store(&s->maybe_frozen[i], FREEZE_MAYBE_NOT);
 	}
 	return whole;
 }
@@ -195,14 +199,15 @@ static void freeze_one(struct freeze_job *j, uint32_t i)
 {
 	int r;
 
-	atomic_store(&j->slot->maybe_frozen[i], 1);
+	atomic_store(&j->slot->maybe_frozen[i], FREEZE_MAYBE_YET);
 	r = freeze_target_freeze(&j->targets, i);
 	if (r < 0) {
 		/* What somebody else has frozen is not ours to thaw. */
-		atomic_store(&j->slot->maybe_frozen[i], 0);
+		atomic_store(&j->slot->maybe_frozen[i], FREEZE_MAYBE_NOT);
 		j->slot->failed_fs = i;
 		end(j, r == -EBUSY ? FREEZE_BUSY : FREEZE_FAILED, r);
 	}
+	atomic_store(&j->slot->maybe_frozen[i], FREEZE_MAYBE_DONE);
 	if (freeze_now_ns() >= j->slot->deadline_ns) {
 		j->slot->failed_fs = i;
 		end(j, FREEZE_TOO_SLOW, 0);
@@ -226,8 +231,10 @@ void freeze_hold(struct freeze_job *j, pid_t keeper)
 	s->deadline_ns = s->began_ns + j->limit_ns;
 	set_state(j, FREEZE_FREEZING);
 	call_hook(j, signal_fd);
-	for (i = 0; i < j->targets.n_fs; i++)
+	for (i = 0; i < j->targets.n_fs; i++) {
+		look(j, signal_fd, 0);
 		freeze_one(j, i);
+	}
 	s->frozen_ns = freeze_now_ns();
 	set_state(j, FREEZE_FROZEN);
 	wake(j);

@@ -3,7 +3,8 @@
  * The keeper: takes the daemon's requests, starts a holder for each, and
  * guards it. It has all that a holder has open, so that it can thaw when the
  * holder was killed; one that was stopped, or that lets its time go by, it
- * kills. When the keeper itself dies, each holder gets a signal and thaws.
+ * kills; while one is inside of a freezing that hangs, it thaws what that one
+ * had frozen before. When the keeper itself dies, each holder gets a signal and thaws.
  *
  * Of what it is asked it believes nothing; the worst that a request can do is
  * to hold a filesystem for FREEZE_LIMIT_MAX_NS, and to run a program with the
@@ -222,21 +223,44 @@ static void reap(void)
 	}
 }
 
+/*
+ * The holder is inside of a freezing that does not return, a device of it
+ * hangs; nobody else has to wait for that. Its hold comes to nothing: it sees
+ * that time is up, or its daemon gone, as soon as it returns.
+ */
+static void thaw_beside(struct freeze_job *j)
+{
+	uint32_t i = FREEZE_FS_MAX;
+
+	while (i--) {
+		if (atomic_load(&j->slot->maybe_frozen[i]) !=
+		    FREEZE_MAYBE_DONE)
+			continue;
+		(void)freeze_target_thaw(&j->targets, i);
+		atomic_store(&j->slot->maybe_frozen[i], FREEZE_MAYBE_NOT);
+	}
+}
+
 /* How many there are. */
-static uint32_t watch(void)
+static uint32_t watch(bool has_daemon)
 {
 	uint64_t now = freeze_now_ns();
 	uint32_t i, n = 0;
 
 	for (i = 0; i < FREEZE_SLOTS; i++) {
-		const struct freeze_job *j = &k.jobs[i];
+		struct freeze_job *j = &k.jobs[i];
+		uint32_t state;
+		bool is_over;
 
 		if (!j->pid)
 			continue;
 		n++;
-		if (atomic_load(&j->slot->state) == FREEZE_FROZEN &&
-		    now > j->slot->deadline_ns + OVERDUE_NS)
+		state = atomic_load(&j->slot->state);
+		is_over = now > j->slot->deadline_ns + OVERDUE_NS;
+		if (state == FREEZE_FROZEN && is_over)
 			(void)kill(j->pid, SIGKILL);
+		else if (state == FREEZE_FREEZING && (is_over || !has_daemon))
+			thaw_beside(j);
 	}
 	return n;
 }
@@ -306,7 +330,7 @@ int freeze_keep(int socket_fd, const struct freeze_hello *hello)
 		reap();
 		if (p[1].revents)
 			is_asked = serve_one();
-		n = watch();
+		n = watch(is_asked);
 	}
 	return 0;
 }

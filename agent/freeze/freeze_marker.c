@@ -198,7 +198,7 @@ static void undo_lines(struct sweep *s, char *text)
 /* 1: it was left behind. */
 static int sweep_one(struct sweep *s, int dir_fd, const char *name)
 {
-	static char text[32768];
+	static char text[2 * FREEZE_PATHS_BYTES];
 	_cleanup_close_ int fd = openat(dir_fd, name,
 					O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	ssize_t n;

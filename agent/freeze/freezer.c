@@ -219,6 +219,27 @@ const char *freeze_order_path(const struct freeze_order *o, uint32_t fs)
 	return "the volume";
 }
 
+void freeze_order_owner(struct freeze_order *o, uint32_t fs,
+			const char *volume)
+{
+	if (fs < FREEZE_FS_MAX)
+		(void)snprintf(o->owners[fs], sizeof(o->owners[fs]), "%s",
+			       volume);
+}
+
+#define FS_TEXT_BYTES 256U
+
+/* "/srv/db", "/srv/db of wal1" */
+static const char *fs_text(const struct freeze_order *o, uint32_t fs,
+			   char out[FS_TEXT_BYTES])
+{
+	const char *owner = fs < FREEZE_FS_MAX ? o->owners[fs] : "";
+
+	(void)snprintf(out, FS_TEXT_BYTES, "%.160s%s%s",
+		       freeze_order_path(o, fs), *owner ? " of " : "", owner);
+	return out;
+}
+
 /* ---- holds ---- */
 
 static enum freeze_state state_of(const struct freeze_hold *h)
@@ -326,10 +347,11 @@ static int cannot_open(const struct freeze_order *o,
 		       const struct freeze_reply *reply, struct err *err)
 {
 	bool is_marker = reply->failed_fs >= FREEZE_FS_MAX;
+	char fs[FS_TEXT_BYTES];
 
 	return err_sys(err, reply->error, "quiesce-failed",
 		       is_marker ? "/run/understudy" :
-				   freeze_order_path(o, reply->failed_fs),
+				   fs_text(o, reply->failed_fs, fs),
 		       is_marker ? "note what is going to be frozen" :
 				   "open it to freeze it");
 }
@@ -366,8 +388,9 @@ static int begin(struct freeze_hold *h, struct err *err)
 static int refused(const struct freeze_order *o, const struct freeze_slot *s,
 		   struct err *err)
 {
-	const char *volume = o->q.volume, *fs = freeze_order_path(o,
-								s->failed_fs);
+	char text[FS_TEXT_BYTES];
+	const char *volume = o->q.volume;
+	const char *fs = fs_text(o, s->failed_fs, text);
 	unsigned long long ms = o->q.limit_ns / NSEC_PER_MSEC;
 
 	switch ((enum freeze_why)s->why) {

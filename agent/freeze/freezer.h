@@ -28,6 +28,7 @@ bool freezer_is_there(void);
 struct freeze_order {
 	struct freeze_request q;
 	uint32_t paths_used;
+	char owners[FREEZE_FS_MAX][FREEZE_NAME_BYTES];
 };
 void freeze_order_init(struct freeze_order *o, const char *volume,
 		       const char *hook, uint64_t limit_ns);
@@ -36,6 +37,9 @@ int freeze_order_mount(struct freeze_order *o, uint32_t fs, const char *path,
 		       uint64_t mount_id);
 /* Of filesystem number fs, for messages. */
 const char *freeze_order_path(const struct freeze_order *o, uint32_t fs);
+/* Whose it is, when the order is for several volumes: for messages, too. */
+void freeze_order_owner(struct freeze_order *o, uint32_t fs,
+			const char *volume);
 
 struct freeze_hold;
 

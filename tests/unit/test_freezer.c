@@ -52,18 +52,19 @@ TEST(an_order_has_bounds)
 {
 	struct freeze_order o = an_order();
 	char deep[4096];
-	int i, r = 0;
+	unsigned int i;
+	int r = 0;
 
 	EXPECT_INT(freeze_order_mount(&o, 3, "/srv/gap", 1), -E2BIG);
 	EXPECT_INT(freeze_order_mount(&o, 2, "srv", 1), -ENAMETOOLONG);
 	memset(deep, '/', sizeof(deep));
 	deep[sizeof(deep) - 1] = 0;
-	for (i = 0; i < 8 && !r; i++)
+	for (i = 0; i <= FREEZE_PATHS_BYTES / sizeof(deep) && !r; i++)
 		r = freeze_order_mount(&o, 0, deep, 1);
 	EXPECT_INT(r, -ENAMETOOLONG);
 	EXPECT_TRUE(freeze_request_is_sound(&o.q));
 	o = an_order();
-	for (i = 0, r = 0; i < 100 && !r; i++)
+	for (i = 0, r = 0; i <= FREEZE_MOUNTS_MAX && !r; i++)
 		r = freeze_order_mount(&o, 0, "/x", 1);
 	EXPECT_INT(r, -E2BIG);
 	EXPECT_INT(o.q.n_mounts, FREEZE_MOUNTS_MAX);
