@@ -290,6 +290,7 @@ static int read_group(const struct conf *conf, struct conf_section *s,
 	config_volume_defaults(&defaults, &c->daemon);
 	g->interval_ns = defaults.interval_ns;
 	g->rpo_ns = defaults.rpo_ns;
+	g->quiesce_limit_ns = defaults.quiesce_limit_ns;
 	strcpy(g->group.name, s->name);
 	ret = config_read_section(SECTION_GROUP, &kc, err);
 	if (ret < 0)
@@ -325,6 +326,9 @@ static int read_volume(const struct conf *conf, struct conf_section *s,
 		v->replica = kc.group->replica;
 		v->interval_ns = kc.group->interval_ns;
 		v->rpo_ns = kc.group->rpo_ns;
+		v->quiesce = kc.group->quiesce;
+		strcpy(v->quiesce_hook, kc.group->quiesce_hook);
+		v->quiesce_limit_ns = kc.group->quiesce_limit_ns;
 	}
 	ret = config_read_section(SECTION_VOLUME, &kc, err);
 	if (ret < 0)

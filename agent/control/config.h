@@ -32,6 +32,9 @@ struct group_section {
 	struct group_config group;
 	struct replica_config replica;
 	uint64_t interval_ns, rpo_ns;
+	enum quiesce_mode quiesce;
+	char quiesce_hook[256];
+	uint64_t quiesce_limit_ns;
 	unsigned int line;
 };
 

@@ -125,13 +125,20 @@ static int group_rpo(const struct key_context *kc, struct conf_item *it,
 	return config_rpo_value(kc, it, &s->rpo_ns, err);
 }
 
-/* Nobody is held for a group yet. */
 static int group_quiesce(const struct key_context *kc, struct conf_item *it,
 			 struct err *err)
 {
-	it->used = true;
-	return strcmp(it->value, "none") != 0
-		       ? config_unsupported(kc, it, err) : 0;
+	struct group_section *s = kc->target;
+
+	return config_quiesce_value(kc, it, &s->quiesce, s->quiesce_hook, err);
+}
+
+static int group_quiesce_limit(const struct key_context *kc,
+			       struct conf_item *it, struct err *err)
+{
+	struct group_section *s = kc->target;
+
+	return config_quiesce_limit_value(kc, it, &s->quiesce_limit_ns, err);
 }
 
 static int group_contention(const struct key_context *kc,
@@ -148,6 +155,7 @@ const struct key config_group_keys[] = {
 	{ "interval", group_interval, false, false },
 	{ "rpo", group_rpo, false, false },
 	{ "quiesce", group_quiesce, false, false },
+	{ "quiesce-limit", group_quiesce_limit, false, false },
 	{ "on-contention", group_contention, false, false },
 	{ 0 },
 };

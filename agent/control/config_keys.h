@@ -50,6 +50,13 @@ int config_interval_value(const struct key_context *kc, struct conf_item *it,
 int config_rpo_value(const struct key_context *kc, struct conf_item *it,
 		     uint64_t *out, struct err *err);
 
+int config_quiesce_value(const struct key_context *kc, struct conf_item *it,
+			 enum quiesce_mode *mode, char hook[256],
+			 struct err *err);
+int config_quiesce_limit_value(const struct key_context *kc,
+			       struct conf_item *it, uint64_t *out,
+			       struct err *err);
+
 /* For readers. All return 0 or -EINVAL with err told. */
 int config_bad_value(const struct key_context *kc, const struct conf_item *it,
 		     const char *want, struct err *err);

@@ -120,7 +120,7 @@ static int volume_rpo(const struct key_context *kc, struct conf_item *it,
 	return ret ? ret : config_rpo_value(kc, it, &v->rpo_ns, err);
 }
 
-/* Its writers would have to be held together with the other members'. */
+/* Contention of one would have to hold the writers of all. */
 static int not_in_group(const struct key_context *kc,
 			const struct conf_item *it, struct err *err)
 {
@@ -196,44 +196,57 @@ static int volume_contention(const struct key_context *kc,
 	return ret;
 }
 
-static int volume_quiesce(const struct key_context *kc, struct conf_item *it,
-			  struct err *err)
+int config_quiesce_value(const struct key_context *kc, struct conf_item *it,
+			 enum quiesce_mode *mode, char hook[256],
+			 struct err *err)
 {
-	static const char hook[] = "hook:";
-	struct volume_config *v = kc->target;
-	int ret;
+	const char *path = it->value + strlen("hook:");
 
 	it->used = true;
 	if (!strcmp(it->value, "none"))
 		return 0;
-	ret = not_in_group(kc, it, err);
-	if (ret)
-		return ret;
 	if (!strcmp(it->value, "freeze")) {
-		v->quiesce = QUIESCE_FREEZE;
+		*mode = QUIESCE_FREEZE;
 		return 0;
 	}
 	if (strncmp(it->value, "hook:/", strlen("hook:/")) != 0)
 		return config_bad_value(kc, it, "one of none freeze hook:/path",
 					err);
-	if (strlen(it->value + strlen(hook)) >= sizeof(v->quiesce_hook))
+	if (strlen(path) >= 256)
 		return config_bad_value(kc, it, "a path of that length", err);
-	strcpy(v->quiesce_hook, it->value + strlen(hook));
-	v->quiesce = QUIESCE_HOOK;
+	strcpy(hook, path);
+	*mode = QUIESCE_HOOK;
 	return 0;
+}
+
+static int volume_quiesce(const struct key_context *kc, struct conf_item *it,
+			  struct err *err)
+{
+	struct volume_config *v = kc->target;
+	int ret = set_in_group(kc, it, err);
+
+	return ret ? ret : config_quiesce_value(kc, it, &v->quiesce,
+						v->quiesce_hook, err);
+}
+
+int config_quiesce_limit_value(const struct key_context *kc,
+			       struct conf_item *it, uint64_t *out,
+			       struct err *err)
+{
+	int ret = conf_duration(kc->conf, it, out, err);
+
+	if (ret < 0)
+		return ret;
+	return *out >= QUIESCE_LIMIT_MIN_NS && *out <= QUIESCE_LIMIT_MAX_NS ?
+		       0 : config_bad_value(kc, it, "from 10ms to 30s", err);
 }
 
 static int volume_quiesce_limit(const struct key_context *kc,
 				struct conf_item *it, struct err *err)
 {
 	struct volume_config *v = kc->target;
-	int ret = conf_duration(kc->conf, it, &v->quiesce_limit_ns, err);
 
-	if (ret < 0)
-		return ret;
-	return v->quiesce_limit_ns >= QUIESCE_LIMIT_MIN_NS &&
-			       v->quiesce_limit_ns <= QUIESCE_LIMIT_MAX_NS ?
-		       0 : config_bad_value(kc, it, "from 10ms to 30s", err);
+	return config_quiesce_limit_value(kc, it, &v->quiesce_limit_ns, err);
 }
 
 static int volume_key_escrow(const struct key_context *kc,

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "control/handlers.h"
 #include "source/source_group.h"
+#include "store/store.h"
 
 #define MAX_SYNC_TIMEOUT_MS (24ULL * 3600 * 1000)
 
@@ -51,6 +52,22 @@ static const char *state_of(struct daemon *d, const char *volume)
 	volume_get_status(daemon_volume(dv), &s);
 	daemon_volume_put(d, dv);
 	return volume_state_name(s.state);
+}
+
+/* Its members have it from the group. */
+static int group_quiesces(struct daemon *d, const struct source_group *g,
+			  struct err *err)
+{
+	struct daemon_volume *dv;
+	char name[VOLUME_NAME_MAX + 1];
+	int ret;
+
+	source_group_member(g, 0, name);
+	if (daemon_volume_get(d, name, &dv))
+		return 0;
+	ret = volume_quiesces(daemon_volume(dv), err);
+	daemon_volume_put(d, dv);
+	return ret;
 }
 
 /* ": waits for wal1 (paused), log1 (protected)", as far as there is room. */
@@ -105,24 +122,24 @@ static int sync_group(struct daemon *d, struct ctl_call *call,
 {
 	const struct group_order order = {
 		.label = *a->label ? a->label : NULL,
+		.quiesce = a->quiesce,
 		.timeout_ns = timeout_ns(a),
 		.progress = group_progress,
 		.arg = call,
 	};
 	struct group_attempt at;
-	int ret;
+	int ret = a->quiesce ? group_quiesces(d, g, err) : 0;
 
-	if (a->quiesce)
-		return err_set(err, -EOPNOTSUPP, "unsupported", a->volume,
-			       "sync --quiesce of a group: not supported by "
-			       "this build yet");
-	ret = group_sync(g->meetings, &order, &at);
 	if (ret < 0)
-		return group_not_synced(d, call, g, ret, err);
+		return ret;
+	ret = group_sync(g->meetings, &order, &at, err);
+	if (ret < 0)
+		return err->num ? ret : group_not_synced(d, call, g, ret, err);
 	*result = json_pack("{s:s,s:s,s:I,s:n,s:o,s:s,s:I}", "volume",
 			    g->name, "group", g->name, "seq",
 			    (json_int_t)at.seq, "epoch", "time",
-			    ctl_time_json(at.flip_wall_ns), "kind", "crash",
+			    ctl_time_json(at.flip_wall_ns), "kind",
+			    point_kind_name((enum point_kind)at.kind),
 			    "members", (json_int_t)g->n_members);
 	return *result ? 0 : handler_no_memory("sync", err);
 }

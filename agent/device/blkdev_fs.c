@@ -444,6 +444,22 @@ void blkdev_fs_free(struct blkdev_fs *fs)
 	fs->n_fs = 0;
 }
 
+int blkdev_fs_copy(struct blkdev_fs *to, const struct blkdev_fs *from)
+{
+	uint32_t i;
+
+	*to = *from;
+	for (to->n_mounts = 0; to->n_mounts < from->n_mounts; to->n_mounts++) {
+		i = to->n_mounts;
+		to->mounts[i].point = strdup(from->mounts[i].point);
+		if (!to->mounts[i].point) {
+			blkdev_fs_free(to);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
 static bool has_fs(const struct blkdev_fs *in, struct devno no)
 {
 	uint32_t i;

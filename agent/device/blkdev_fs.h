@@ -36,6 +36,8 @@ struct blkdev_fs {
 int blkdev_fs_find(const struct blkdev_roots *roots, struct devno volume,
 		   struct blkdev_fs *out);
 void blkdev_fs_free(struct blkdev_fs *fs);
+/* 0, to be freed; -ENOMEM, and to is empty. */
+int blkdev_fs_copy(struct blkdev_fs *to, const struct blkdev_fs *from);
 /* The same filesystems, and as much of it hidden? */
 bool blkdev_fs_same(const struct blkdev_fs *a, const struct blkdev_fs *b);
 

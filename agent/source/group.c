@@ -37,8 +37,10 @@ struct member {
 struct waiter {
 	struct waiter *next;
 	const char *label;
+	bool quiesce;
 	bool taken, done;
 	struct group_attempt point;
+	struct err refused;		/* num is 0: it was not */
 };
 
 struct group {
@@ -48,7 +50,8 @@ struct group {
 	struct member members[GROUP_MEMBERS_MAX];
 	uint32_t joined, ready, inside;	/* a bit for each member */
 	uint32_t durable;
-	bool given_up, cancelled, wished;
+	bool given_up, cancelled;
+	bool wished, wished_held;	/* ... one whose writers are held */
 	bool owes;			/* the last number's point may lack members:
 					 * to confirm it would say too much */
 	/* The meeting that is being waited for. */
@@ -142,7 +145,7 @@ static void leave(struct group *g, int member)
 	if (g->attempt.numbered)
 		g->owes = g->durable != everybody(g);
 	for (w = g->waiters; w; w = w->next) {
-		if (!w->taken)
+		if (!w->taken || w->done)
 			continue;
 		w->taken = false;
 		w->done = g->durable == everybody(g);
@@ -185,9 +188,11 @@ static void take_waiters(struct group *g)
 	struct waiter *w;
 
 	for (w = g->waiters; w; w = w->next) {
-		if (w->label && a->label[0] && strcmp(w->label, a->label))
+		if (w->done || (w->label && a->label[0] &&
+				strcmp(w->label, a->label) != 0))
 			continue;
 		w->taken = a->wanted = true;
+		a->quiesce |= w->quiesce;
 		if (w->label)
 			strncpy(a->label, w->label, GROUP_LABEL_MAX);
 	}
@@ -198,10 +203,12 @@ static void begin(struct group *g)
 	g->inside = everybody(g);
 	g->ready = g->durable = g->come = 0;
 	g->worst = GROUP_GO;
-	g->given_up = g->wished = false;
+	g->given_up = false;
 	memset(&g->attempt, 0, sizeof(g->attempt));
 	g->attempt.seq = ++g->last_seq;
 	g->attempt.wanted = g->owes;
+	g->attempt.quiesce = g->wished_held;
+	g->wished = g->wished_held = false;
 	take_waiters(g);
 }
 
@@ -240,14 +247,43 @@ bool group_is_wanted(struct group *g)
 	return g->wished;
 }
 
-void group_want(struct group *g)
+void group_want(struct group *g, bool quiesce)
 {
 	LOCK_SCOPE(&g->lock);
 
+	g->wished_held |= quiesce;
 	if (g->wished)
 		return;
 	g->wished = true;
 	wake_others(g, -1);
+}
+
+void group_look(struct group *g, struct group_attempt *a)
+{
+	LOCK_SCOPE(&g->lock);
+
+	*a = g->attempt;
+}
+
+bool group_is_off(struct group *g)
+{
+	LOCK_SCOPE(&g->lock);
+
+	return g->given_up;
+}
+
+void group_refuse(struct group *g, const struct err *why)
+{
+	LOCK_SCOPE(&g->lock);
+	struct waiter *w;
+
+	for (w = g->waiters; w; w = w->next) {
+		if (!w->taken || !w->quiesce || w->done)
+			continue;
+		err_copy(&w->refused, why);
+		w->done = true;
+	}
+	pthread_cond_broadcast(&g->changed);
 }
 
 /* ---- meetings ---- */
@@ -348,11 +384,12 @@ static void wait_a_little(struct group *g, uint64_t now_ns)
 }
 
 int group_sync(struct group *g, const struct group_order *order,
-	       struct group_attempt *out)
+	       struct group_attempt *out, struct err *err)
 {
 	uint64_t now = clock_mono_ns(clock_real());
 	const uint64_t deadline = now + order->timeout_ns;
-	struct waiter w = { .label = order->label };
+	struct waiter w = { .label = order->label,
+			    .quiesce = order->quiesce };
 	LOCK_SCOPE(&g->lock);
 	int r = 0;
 
@@ -377,7 +414,9 @@ int group_sync(struct group *g, const struct group_order *order,
 	if (!w.done)
 		return r;
 	*out = w.point;
-	return 0;
+	if (w.refused.num && err)
+		err_copy(err, &w.refused);
+	return w.refused.num;
 }
 
 void group_cancel(struct group *g)

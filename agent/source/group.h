@@ -31,9 +31,12 @@ struct group_attempt {
 	uint64_t seq;			/* of the group point it may become */
 	bool wanted;			/* somebody waits for it, or owed */
 	bool numbered;			/* by a member: commits may have left */
+	bool quiesce;			/* all members' writers are to be held */
+	int kind;			/* of the point, as its members call it;
+					 * of one that is numbered */
 	char label[GROUP_LABEL_MAX + 1];
 	int64_t flip_wall_ns;		/* of the latest flip */
-	uint64_t flip_mono_ns;
+	uint64_t flip_mono_ns, flipped_mono_ns;	/* before and after it */
 };
 
 struct group *group_new(int n_members, uint64_t last_seq);
@@ -61,8 +64,15 @@ void group_leave(struct group *g, int member);
 uint32_t group_missing(struct group *g);
 /* Is an attempt wanted at once? */
 bool group_is_wanted(struct group *g);
-/* It is, by somebody who waits for one of the members. */
-void group_want(struct group *g);
+/* It is, by somebody who waits for one of the members: until one begins. */
+void group_want(struct group *g, bool quiesce);
+/* What the members have in common so far. By a member, in its attempt. */
+void group_look(struct group *g, struct group_attempt *a);
+/* Has somebody given up the attempt? It is no use to go on. */
+bool group_is_off(struct group *g);
+/* By a member, in its attempt: who wants a held point is told why there is
+ * none. */
+void group_refuse(struct group *g, const struct err *why);
 
 struct group_meeting {
 	enum group_vote vote;
@@ -83,16 +93,17 @@ int group_meet(struct group *g, int member, const struct group_meeting *m,
 /*
  * A point of the group now. Returns when every member's is durable: then *out
  * is its attempt. -ETIMEDOUT; -ESHUTDOWN (see group_cancel); what progress
- * returned. label may be NULL.
+ * returned; what group_refuse was given, which alone is in err.
  */
 struct group_order {
-	const char *label;
+	const char *label;		/* may be NULL */
+	bool quiesce;			/* a held one or none */
 	uint64_t timeout_ns;
 	int (*progress)(void *arg);	/* every now and then; may be NULL */
 	void *arg;
 };
 int group_sync(struct group *g, const struct group_order *order,
-	       struct group_attempt *out);
+	       struct group_attempt *out, struct err *err);
 /* Whoever waits in group_sync returns soon, now and until somebody joins. */
 void group_cancel(struct group *g);
 /* By a member, in its attempt: its part of the point is durable. */

@@ -211,14 +211,16 @@ static int make(const struct source_env *env, const struct group_config *cfg,
 	r = load(e, env, &seq, err);
 	if (!r) {
 		r = name_flips(e);
-		e->g.meetings = r ? NULL
-				  : group_new((int)cfg->n_members, seq);
+		e->g.plan = r ? NULL : group_plan_new();
+		e->g.meetings = e->g.plan ? group_new((int)cfg->n_members, seq)
+					  : NULL;
 		if (!r && !e->g.meetings)
 			r = -ENOMEM;
 		if (r)
 			err_sys(err, r, "no-memory", cfg->name, "group");
 	}
 	if (r) {
+		group_plan_free(e->g.plan);
 		pthread_mutex_destroy(&e->file_lock);
 		free(e);
 		return r;
@@ -295,6 +297,7 @@ void source_group_put(struct source_group *g)
 		;
 	*p = e->next;
 	group_free(e->g.meetings);
+	group_plan_free(e->g.plan);
 	pthread_mutex_destroy(&e->file_lock);
 	free(e);
 }

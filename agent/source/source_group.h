@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/uuid.h"
 #include "source/group.h"
+#include "source/group_plan.h"
 #include "source/volume.h"
 
 /*
@@ -15,6 +16,7 @@
  */
 struct source_group {
 	struct group *meetings;
+	struct group_plan *plan;	/* of a hold of all */
 	struct uuid uuid;		/* of the group, for ever */
 	/* Of the group with these members: what flips together. With other
 	 * members it is another one, so that the old ones, while they are

@@ -290,12 +290,9 @@ int volume_sync(struct volume *v, const struct sync_order *order,
 	LOCK_SCOPE(&v->lock);
 	int r;
 
-	if (order->quiesce && v->cfg.quiesce == QUIESCE_NONE) {
-		err_set(err, -EOPNOTSUPP, "no-quiesce", v->cfg.name,
-			"sync: nothing says how its writers are held");
-		return err_remedy(err, "set `quiesce` of the volume to freeze "
-				  "or hook:/path");
-	}
+	r = order->quiesce ? volume_quiesces(v, err) : 0;
+	if (r)
+		return r;
 	w.next = v->waiters;
 	v->waiters = &w;
 	volume_wake(v);

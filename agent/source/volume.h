@@ -163,6 +163,8 @@ void volume_cancel(struct volume *v);
 void volume_stop(struct volume *v, bool untrack);
 void volume_get_status(struct volume *v, struct volume_status *out);
 const struct volume_config *volume_get_config(const struct volume *v);
+/* Is it said how its writers are held? 0; -EOPNOTSUPP "no-quiesce". */
+int volume_quiesces(const struct volume *v, struct err *err);
 /* May two configurations be swapped without a restart of the worker? */
 bool volume_config_equal(const struct volume_config *a,
 			 const struct volume_config *b);

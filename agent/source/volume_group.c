@@ -87,6 +87,8 @@ bool volume_group_begin(struct volume *v)
 	note_waiting(v, !begun);
 	v->group_done = false;
 	err_clear(&v->group_err);
+	if (begun)
+		group_look(v->group->meetings, &v->joint);
 	volume_set_limit(v, begun ? "" : "group");
 	return begun;
 }
@@ -99,10 +101,10 @@ void volume_group_end(struct volume *v)
 		group_unready(v->group->meetings, v->member);
 }
 
-void volume_group_want(struct volume *v)
+void volume_group_want(struct volume *v, bool quiesce)
 {
 	if (v->group)
-		group_want(v->group->meetings);
+		group_want(v->group->meetings, quiesce);
 }
 
 bool volume_group_wanted(struct volume *v)
@@ -147,10 +149,13 @@ int volume_group_gave_up(struct volume *v, struct err *err)
 static int flip_for_all(void *arg, struct group_attempt *a)
 {
 	struct volume *v = arg;
+	int r;
 
 	a->flip_mono_ns = clock_mono_ns(v->env.clock);
 	a->flip_wall_ns = clock_wall_ns(v->env.clock);
-	return v->tracker->ops->flip(v->tracker, &v->group_err);
+	r = v->tracker->ops->flip(v->tracker, &v->group_err);
+	a->flipped_mono_ns = clock_mono_ns(v->env.clock);
+	return r;
 }
 
 int volume_group_flip(void *arg, struct cut_round *out, struct err *err)
@@ -180,10 +185,12 @@ static int number_for_all(void *arg, struct group_attempt *a)
 	int r = source_group_save_seq(v->group, a->seq, &v->group_err);
 
 	a->numbered = !r;
+	a->kind = (int)v->joint_kind;
 	return r;
 }
 
-int volume_group_decide(struct volume *v, bool *may_confirm, struct err *err)
+int volume_group_decide(struct volume *v, enum point_kind kind,
+			bool *may_confirm, struct err *err)
 {
 	bool may = *may_confirm && !v->joint.wanted;
 	int r = volume_group_vote(v, may ? GROUP_GO : GROUP_AGAIN, err);
@@ -193,6 +200,7 @@ int volume_group_decide(struct volume *v, bool *may_confirm, struct err *err)
 	*may_confirm = r == GROUP_GO;
 	if (*may_confirm)
 		return 0;
+	v->joint_kind = kind;
 	return meet(v, GROUP_GO, number_for_all) ? volume_group_gave_up(v, err)
 						 : 0;
 }

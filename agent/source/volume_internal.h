@@ -67,6 +67,7 @@ struct volume_hold {
 	struct freeze_hold *hold;	/* NULL: not prepared, or ended */
 	struct blkdev_fs fs;		/* what is to be frozen */
 	bool has_hook;
+	uint64_t limit_ns;
 	bool is_stale;			/* by the flip there was another one */
 	bool is_whole;			/* without a gap between these: */
 	uint64_t frozen_ns, thaw_ns;
@@ -176,6 +177,7 @@ struct volume {
 	bool group_waits;		/* for other members to be ready */
 	bool group_done;		/* this member's part of the attempt */
 	struct group_attempt joint;	/* what the members have in common */
+	enum point_kind joint_kind;
 	struct err group_err;		/* met while waiting for them */
 	bool settled;			/* no write from before the tracking is
 					 * under way any more */
@@ -247,8 +249,10 @@ void volume_describe_loss(const struct volume *v, const struct loss *loss,
 /* Has the disk written more than the tracker saw? Sets unseen_sectors. */
 void volume_compare_written(struct volume *v, struct tracker_losses *l);
 
-/* volume_quiesce.c: may it be held, and is everything written back? Nothing is
- * held yet. h is to be ended also after a failure. */
+/* volume_quiesce.c: may it be held, and what of it? Begins h, which is to be ended also after a
+ * failure. */
+int volume_hold_look(struct volume *v, struct volume_hold *h, struct err *err);
+/* The same, and is everything written back? Nothing is held yet. */
 int volume_hold_prepare(struct volume *v, struct volume_hold *h,
 			struct err *err);
 /* Once more: what became dirty meanwhile. */
@@ -257,6 +261,11 @@ int volume_hold_take(struct volume_hold *h, struct err *err);
 bool volume_hold_is_held(const struct volume_hold *h);
 /* Let go; knows afterwards what was. Once is enough, twice no harm. */
 void volume_hold_end(struct volume_hold *h);
+/* The parts of that: letting go; what it was; is_stale, since somebody may have
+ * mounted something before the flip. */
+void volume_hold_release(struct volume_hold *h, struct freeze_result *res);
+void volume_hold_was(struct volume_hold *h, const struct freeze_result *res);
+void volume_hold_look_again(struct volume_hold *h);
 /* What a point of this converged round may be called; after the end. */
 enum point_kind volume_hold_kind(const struct volume_hold *h,
 				 const struct cut_round *round);
@@ -320,10 +329,32 @@ void volume_audit_healed(struct volume *v, uint64_t seq);
 uint64_t volume_audit_bytes(const struct volume *v);
 uint64_t volume_audit_laps(const struct volume *v);
 
-/* volume_rounds.c: 0, and what a point of this round may be called; 1 when it
- * is no use now; negative errno. quiesce: held, or nothing for who wants it. */
+/* volume_rounds.c: ROUND_CONVERGED, and what a point of this round may be
+ * called; ROUND_NO_USE; negative errno. quiesce: held, or nothing for who wants
+ * it. */
+enum { ROUND_CONVERGED = 0, ROUND_NO_USE = 1, ROUND_AGAIN = 2 };
 int volume_converge(struct volume *v, bool quiesce, struct cut_round *round,
 		    enum point_kind *kind, struct err *err);
+/* One of those, or negative errno. may_ask: the replica, what it holds. */
+int volume_round(struct volume *v, bool may_ask, struct cut_round *round,
+		 struct err *err);
+/* Had the last one so little to read that the next can be made while writers
+ * wait? *before_bytes is what the one before had, or UINT64_MAX. */
+bool volume_round_was_small(const struct volume *v,
+			    const struct cut_round *round,
+			    uint64_t *before_bytes);
+/* What a point of this round may be called, told and, when it was ordered and
+ * is none of a held one, refused to who ordered it. */
+void volume_round_name(struct volume *v, const struct volume_hold *hold,
+		       const struct cut_round *round, bool ordered,
+		       enum point_kind *kind, struct err *why);
+/* Why there was no cut in time. */
+void volume_round_late(const struct volume *v, const struct volume_hold *hold,
+		       struct err *why);
+
+/* volume_group_hold.c: as volume_converge, with all members' writers held. */
+int volume_group_converge(struct volume *v, struct cut_round *round,
+			  enum point_kind *kind, struct err *err);
 
 /* volume_group.c; only of a member, but for join, part and unready. */
 /* Of one, unless it is already. */
@@ -336,14 +367,16 @@ bool volume_group_begin(struct volume *v);
 void volume_group_end(struct volume *v);
 bool volume_group_wanted(struct volume *v);
 /* The others are to be ready soon, too; nothing, of no member. */
-void volume_group_want(struct volume *v);
+void volume_group_want(struct volume *v, bool quiesce);
 /* For cut_config.flip; arg is the volume. */
 int volume_group_flip(void *arg, struct cut_round *out, struct err *err);
 /* GROUP_GO, GROUP_AGAIN, GROUP_GIVE_UP; negative errno: the session ends. */
 int volume_group_vote(struct volume *v, enum group_vote vote, struct err *err);
 int volume_group_gave_up(struct volume *v, struct err *err);
-/* Do all confirm, or all commit, with a number? 0; else as above. */
-int volume_group_decide(struct volume *v, bool *may_confirm, struct err *err);
+/* Do all confirm, or all commit, with a number? 0; else as above. The kind is
+ * the same for all. */
+int volume_group_decide(struct volume *v, enum point_kind kind,
+			bool *may_confirm, struct err *err);
 void volume_group_name_commit(const struct volume *v, struct wire_commit *c);
 void volume_group_durable(struct volume *v);
 

@@ -144,10 +144,8 @@ static int fill_order(struct volume_hold *h, struct freeze_order *o,
 	for (i = 0; i < fs->n_mounts && !r; i++)
 		r = freeze_order_mount(o, fs->mounts[i].fs,
 				       fs->mounts[i].point, fs->mounts[i].id);
-	if (r < 0)
-		return err_sys(err, r, "quiesce-failed", v->cfg.name,
-			       "quiesce: name what is to be frozen");
-	return fs->n_fs || h->has_hook ? 0 : nothing_to_freeze(v, err);
+	return r < 0 ? err_sys(err, r, "quiesce-failed", v->cfg.name,
+			       "quiesce: name what is to be frozen") : 0;
 }
 
 /* While the helper writes back: the session lives on. */
@@ -159,18 +157,25 @@ static bool wait_no_longer(void *arg)
 	return volume_cancelled(v) || (v->link && link_pump(v->link, 0, &err));
 }
 
-int volume_hold_prepare(struct volume *v, struct volume_hold *h,
-			struct err *err)
+int volume_quiesces(const struct volume *v, struct err *err)
 {
-	_cleanup_free_ struct freeze_order *o = malloc(sizeof(*o));
+	if (v->cfg.quiesce != QUIESCE_NONE)
+		return 0;
+	err_set(err, -EOPNOTSUPP, "no-quiesce", v->cfg.name,
+		"sync: nothing says how its writers are held");
+	err_remedy(err, "set `quiesce` of the %s to freeze or hook:/path",
+		   v->cfg.group.name[0] ? "group" : "volume");
+	return -EOPNOTSUPP;
+}
+
+int volume_hold_look(struct volume *v, struct volume_hold *h, struct err *err)
+{
 	int r;
 
 	memset(h, 0, sizeof(*h));
 	h->v = v;
 	h->has_hook = v->cfg.quiesce == QUIESCE_HOOK;
-	if (!o)
-		return err_sys(err, -ENOMEM, "no-memory", v->cfg.name,
-			       "quiesce");
+	h->limit_ns = v->cfg.quiesce_limit_ns;
 	r = check_places(v, err);
 	if (!r)
 		r = find_fs(v, &h->fs, err);
@@ -178,6 +183,20 @@ int volume_hold_prepare(struct volume *v, struct volume_hold *h,
 		r = err_set(err, -EBUSY, "quiesce-hidden", v->cfg.name,
 			    "quiesce: %s: nobody here can freeze that",
 			    h->fs.hidden);
+	if (!r && !h->fs.n_fs && !h->has_hook)
+		r = nothing_to_freeze(v, err);
+	return r;
+}
+
+int volume_hold_prepare(struct volume *v, struct volume_hold *h,
+			struct err *err)
+{
+	_cleanup_free_ struct freeze_order *o = malloc(sizeof(*o));
+	int r = volume_hold_look(v, h, err);
+
+	if (!r && !o)
+		r = err_sys(err, -ENOMEM, "no-memory", v->cfg.name,
+			    "quiesce");
 	if (!r)
 		r = fill_order(h, o, err);
 	if (!r)
@@ -213,8 +232,7 @@ static void count_hold(struct volume *v, uint64_t held_ns)
 	v->shown.last_held_ns = held_ns;
 }
 
-/* Somebody may have mounted something before the flip. */
-static void look_again(struct volume_hold *h)
+void volume_hold_look_again(struct volume_hold *h)
 {
 	struct err err = ERR_INIT;
 	struct blkdev_fs now;
@@ -246,26 +264,37 @@ static void tell_end(struct volume *v, const struct freeze_result *res,
 		    (unsigned long long)(FREEZE_HOOK_THAW_NS / NSEC_PER_SEC));
 }
 
+void volume_hold_release(struct volume_hold *h, struct freeze_result *res)
+{
+	struct err err = ERR_INIT;
+
+	(void)freezer_release(TAKE_PTR(h->hold), res, &err);
+	tell_end(h->v, res, &err);
+}
+
+void volume_hold_was(struct volume_hold *h, const struct freeze_result *res)
+{
+	h->is_whole = res->is_whole;
+	h->frozen_ns = res->frozen_ns;
+	h->thaw_ns = res->thaw_ns;
+	h->held_ns = res->held_ns;
+	h->why = res->why;
+	if (res->frozen_ns)
+		count_hold(h->v, res->held_ns);
+}
+
 void volume_hold_end(struct volume_hold *h)
 {
 	struct freeze_result res;
-	struct err err = ERR_INIT;
 	struct volume *v = h->v;
 
 	if (!v)
 		return;
 	if (h->hold) {
-		(void)freezer_release(TAKE_PTR(h->hold), &res, &err);
-		h->is_whole = res.is_whole;
-		h->frozen_ns = res.frozen_ns;
-		h->thaw_ns = res.thaw_ns;
-		h->held_ns = res.held_ns;
-		h->why = res.why;
+		volume_hold_release(h, &res);
+		volume_hold_was(h, &res);
 		if (res.frozen_ns)
-			count_hold(v, res.held_ns);
-		tell_end(v, &res, &err);
-		if (res.frozen_ns)
-			look_again(h);
+			volume_hold_look_again(h);
 		v->next_hold_ns = clock_mono_ns(v->env.clock) +
 				  (HOLD_SHARE - 1) * res.held_ns;
 	}

@@ -74,11 +74,8 @@ static int round_failed(struct volume *v, int r, struct err *err)
 	return r;
 }
 
-enum { CONVERGED = 0, NO_USE = 1, AGAIN = 2 };
-
-/* One of the above, or a negative errno. */
-static int one_round(struct volume *v, bool may_ask, struct cut_round *round,
-		     struct err *err)
+int volume_round(struct volume *v, bool may_ask, struct cut_round *round,
+		 struct err *err)
 {
 	uint64_t seq = (v->is_outstanding ? v->out.seq : v->base_seq) + 1;
 	int r;
@@ -90,7 +87,7 @@ static int one_round(struct volume *v, bool may_ask, struct cut_round *round,
 	r = cut_round(v->cut, round, err);
 	if (r == -EAGAIN && v->group) {
 		r = volume_group_gave_up(v, err);
-		return r < 0 ? r : NO_USE;
+		return r < 0 ? r : ROUND_NO_USE;
 	}
 	if (r)
 		return round_failed(v, r, err);
@@ -99,16 +96,16 @@ static int one_round(struct volume *v, bool may_ask, struct cut_round *round,
 	volume_publish(v);
 	if (round->read_errors)
 		return read_failed(v, round);
-	return round->converged ? CONVERGED : AGAIN;
+	return round->converged ? ROUND_CONVERGED : ROUND_AGAIN;
 }
 
 static int free_rounds(struct volume *v, struct cut_round *round,
 		       struct err *err)
 {
-	int r = AGAIN;
+	int r = ROUND_AGAIN;
 
-	for (v->rounds = 0; v->rounds < ROUNDS_MAX && r == AGAIN;)
-		r = one_round(v, true, round, err);
+	for (v->rounds = 0; v->rounds < ROUNDS_MAX && r == ROUND_AGAIN;)
+		r = volume_round(v, true, round, err);
 	return r;
 }
 
@@ -116,20 +113,31 @@ static int free_rounds(struct volume *v, struct cut_round *round,
 static int joint_rounds(struct volume *v, struct cut_round *round,
 			struct err *err)
 {
-	int r = AGAIN;
+	int r = ROUND_AGAIN;
 
-	for (v->rounds = 0; v->rounds < ROUNDS_MAX && r == AGAIN;) {
-		r = one_round(v, true, round, err);
-		if (r != CONVERGED && r != AGAIN)
+	for (v->rounds = 0; v->rounds < ROUNDS_MAX && r == ROUND_AGAIN;) {
+		r = volume_round(v, true, round, err);
+		if (r != ROUND_CONVERGED && r != ROUND_AGAIN)
 			return r;
-		r = volume_group_vote(v, r == CONVERGED ? GROUP_GO
+		r = volume_group_vote(v, r == ROUND_CONVERGED ? GROUP_GO
 							: GROUP_AGAIN, err);
 		if (r < 0)
 			return r;
-		r = r == GROUP_GO ? CONVERGED : r == GROUP_AGAIN ? AGAIN
-								 : NO_USE;
+		r = r == GROUP_GO ? ROUND_CONVERGED : r == GROUP_AGAIN ? ROUND_AGAIN
+								 : ROUND_NO_USE;
 	}
 	return r;
+}
+
+bool volume_round_was_small(const struct volume *v,
+			    const struct cut_round *round,
+			    uint64_t *before_bytes)
+{
+	uint64_t bytes = round->read << v->tracker->block_shift;
+	bool is_small = bytes <= SMALL_BYTES || bytes >= *before_bytes;
+
+	*before_bytes = bytes;
+	return is_small;
 }
 
 /*
@@ -141,18 +149,17 @@ static int rounds_until_small(struct volume *v, struct volume_hold *hold,
 			      struct cut_round *round, struct err *why,
 			      struct err *err)
 {
-	uint64_t bytes, before = UINT64_MAX;
+	uint64_t before = UINT64_MAX;
 	int r;
 
 	for (v->rounds = 0;;) {
-		r = one_round(v, true, round, err);
-		bytes = round->read << v->tracker->block_shift;
-		if (r < 0 || r == NO_USE || bytes <= SMALL_BYTES ||
-		    bytes >= before || v->rounds >= ROUNDS_MAX)
+		r = volume_round(v, true, round, err);
+		if (r < 0 || r == ROUND_NO_USE ||
+		    volume_round_was_small(v, round, &before) ||
+		    v->rounds >= ROUNDS_MAX)
 			return r;
-		before = bytes;
 		if (volume_hold_again(hold, why))
-			return AGAIN;
+			return ROUND_AGAIN;
 	}
 }
 
@@ -163,16 +170,21 @@ static int held_rounds(struct volume *v, struct volume_hold *hold,
 	int r;
 
 	do {
-		r = one_round(v, false, round, err);
-	} while (r == AGAIN && volume_hold_is_held(hold));
+		r = volume_round(v, false, round, err);
+	} while (r == ROUND_AGAIN && volume_hold_is_held(hold));
 	return r;
 }
 
-static void name_point(struct volume *v, const struct volume_hold *hold,
-		       const struct cut_round *round, bool ordered,
-		       enum point_kind *kind)
+/* Of what the writers were held. */
+static const char *held_name(const struct volume *v)
 {
-	struct err why = ERR_INIT;
+	return v->group ? v->group->name : v->cfg.name;
+}
+
+void volume_round_name(struct volume *v, const struct volume_hold *hold,
+		       const struct cut_round *round, bool ordered,
+		       enum point_kind *kind, struct err *why)
+{
 	const char *what;
 
 	*kind = volume_hold_kind(hold, round);
@@ -187,26 +199,25 @@ static void name_point(struct volume *v, const struct volume_hold *hold,
 	       : hold->is_stale		  ? "a filesystem came or went"
 	       : hold->why == FREEZE_RELEASED ? "somebody else thawed it"
 					      : "it was thawed too early";
-	err_set(&why, -EINTR, "quiesce-failed", v->cfg.name,
+	err_set(why, -EINTR, "quiesce-failed", held_name(v),
 		"quiesce: %s: the point is of kind crash", what);
-	volume_hold_refuse(v, &why);
+	volume_hold_refuse(v, why);
 }
 
 /* Out of time, with conflicts to the end. */
-static void not_in_time(struct volume *v, const struct volume_hold *hold)
+void volume_round_late(const struct volume *v, const struct volume_hold *hold,
+		       struct err *why)
 {
-	struct err why = ERR_INIT;
-	unsigned long long ms = v->cfg.quiesce_limit_ns / NSEC_PER_MSEC;
+	unsigned long long ms = hold->limit_ns / NSEC_PER_MSEC;
 
 	if (hold->why == FREEZE_LIMIT)
-		err_set(&why, -ETIMEDOUT, "quiesce-limit", v->cfg.name,
+		err_set(why, -ETIMEDOUT, "quiesce-limit", held_name(v),
 			"quiesce: no cut within %llu ms: who writes to the "
 			"device itself is not held, or too much was left to "
 			"read", ms);
 	else
-		err_set(&why, -EINTR, "quiesce-failed", v->cfg.name,
+		err_set(why, -EINTR, "quiesce-failed", held_name(v),
 			"quiesce: it was thawed after less than %llu ms", ms);
-	volume_hold_refuse(v, &why);
 }
 
 /*
@@ -229,7 +240,7 @@ static int converge_held(struct volume *v, bool ordered,
 	r = volume_hold_prepare(v, &hold, &why);
 	if (!r) {
 		r = rounds_until_small(v, &hold, round, &why, err);
-		if (r < 0 || r == NO_USE) {
+		if (r < 0 || r == ROUND_NO_USE) {
 			volume_hold_end(&hold);
 			return r;
 		}
@@ -240,16 +251,18 @@ static int converge_held(struct volume *v, bool ordered,
 		if (volume_cancelled(v))
 			return -ECANCELED;
 		volume_hold_refuse(v, &why);
-		return NO_USE;
+		return ROUND_NO_USE;
 	}
 	r = FAULT("volume.held");
 	if (!r)
 		r = held_rounds(v, &hold, round, err);
 	volume_hold_end(&hold);
-	if (r == CONVERGED)
-		name_point(v, &hold, round, ordered, kind);
-	else if (r == AGAIN)
-		not_in_time(v, &hold);
+	if (r == ROUND_CONVERGED) {
+		volume_round_name(v, &hold, round, ordered, kind, &why);
+	} else if (r == ROUND_AGAIN) {
+		volume_round_late(v, &hold, &why);
+		volume_hold_refuse(v, &why);
+	}
 	return r;
 }
 
@@ -259,25 +272,27 @@ int volume_converge(struct volume *v, bool quiesce, struct cut_round *round,
 	int r;
 
 	*kind = POINT_CRASH;
-	if (quiesce) {
+	if (quiesce && v->group) {
+		r = volume_group_converge(v, round, kind, err);
+	} else if (quiesce) {
 		r = converge_held(v, true, round, kind, err);
 	} else {
 		r = v->group ? joint_rounds(v, round, err)
 			     : free_rounds(v, round, err);
-		if (r == AGAIN && v->cfg.quiesce_contention &&
+		if (r == ROUND_AGAIN && v->cfg.quiesce_contention &&
 		    clock_mono_ns(v->env.clock) >= v->next_hold_ns)
 			r = converge_held(v, false, round, kind, err);
 	}
-	if (r == CONVERGED) {
+	if (r == ROUND_CONVERGED) {
 		count_cut(v, true);
 		volume_set_limit(v, "");
 	}
-	if (r != AGAIN)
+	if (r != ROUND_AGAIN)
 		return r;
 	count_cut(v, false);
 	volume_set_limit(v, "contention");
 	volume_tell(v, "point-missed", "contention",
 		    "no cut in %u rounds: blocks are written again while "
 		    "they are read", v->rounds);
-	return NO_USE;
+	return ROUND_NO_USE;
 }

@@ -93,6 +93,7 @@ int volume_wait_a_while(struct volume *v, struct err *err)
 static bool take_waiters(struct volume *v, char label[STORE_LABEL_MAX + 1],
 			 bool *quiesce)
 {
+	const bool is_never_held = v->group && !v->joint.quiesce;
 	LOCK_SCOPE(&v->lock);
 	struct sync_waiter *w;
 	bool any = false;
@@ -102,6 +103,9 @@ static bool take_waiters(struct volume *v, char label[STORE_LABEL_MAX + 1],
 	for (w = v->waiters; w; w = w->next) {
 		if (w->label && label[0] && strcmp(w->label, label))
 			continue;
+		/* Came after the attempt of all had begun. */
+		if (w->quiesce && is_never_held)
+			continue;
 		w->taken = true;
 		any = true;
 		*quiesce |= w->quiesce;
@@ -109,6 +113,8 @@ static bool take_waiters(struct volume *v, char label[STORE_LABEL_MAX + 1],
 			(void)snprintf(label, STORE_LABEL_MAX + 1, "%s",
 				       w->label);
 	}
+	/* Of a group it is one for all. */
+	*quiesce |= v->group && v->joint.quiesce;
 	return any;
 }
 
@@ -134,15 +140,21 @@ static void promise_waiters(struct volume *v, uint64_t seq, const char *label)
 			w->seq = seq;
 }
 
-static bool has_waiters(struct volume *v)
+/* *quiesce: there is one for a held point. */
+static bool has_waiters(struct volume *v, bool *quiesce)
 {
+	bool any = false;
 	LOCK_SCOPE(&v->lock);
 	struct sync_waiter *w;
 
-	for (w = v->waiters; w; w = w->next)
-		if (!w->taken)
-			return true;
-	return false;
+	*quiesce = false;
+	for (w = v->waiters; w; w = w->next) {
+		if (w->taken)
+			continue;
+		any = true;
+		*quiesce |= w->quiesce;
+	}
+	return any;
 }
 
 /* ---- one attempt at a cut ---- */
@@ -272,7 +284,7 @@ static int attempt(struct volume *v, struct err *err)
 		      v->phase == PHASE_RUNNING &&
 		      !ship_point_has_units(v->ship);
 	if (v->group) {
-		r = volume_group_decide(v, &may_confirm, err);
+		r = volume_group_decide(v, kind, &may_confirm, err);
 		if (r)
 			return r < 0 ? r : 0;
 	}
@@ -403,7 +415,7 @@ static bool session_step(struct volume *v)
 				 NULL);
 	v->next_cut_ns = now_ns(v);
 	/* Attempts that this one was missing from have put the others off. */
-	volume_group_want(v);
+	volume_group_want(v, false);
 	return true;
 }
 
@@ -411,13 +423,14 @@ static void cut_step(struct volume *v)
 {
 	struct err err = ERR_INIT;
 	uint64_t started = now_ns(v);
+	bool quiesce, waiters = has_waiters(v, &quiesce);
 	int r;
 
 	r = take_ack(v, &err);
 	/* Again after each attempt that came to nothing. */
-	if (!r && has_waiters(v))
-		volume_group_want(v);
-	if (!r && (started >= v->next_cut_ns || has_waiters(v) ||
+	if (!r && waiters)
+		volume_group_want(v, quiesce);
+	if (!r && (started >= v->next_cut_ns || waiters ||
 		   v->group_waits || volume_group_wanted(v))) {
 		if (v->group && !volume_group_begin(v))
 			return;

@@ -11,6 +11,7 @@
 bats_require_minimum_version 1.5.0
 
 load ../lib/flow
+load ../lib/held
 
 setup()
 {
@@ -55,19 +56,6 @@ keep_open()
 	printf 'kill -STOP %s\n' "${DAEMON[source]}" >"$RIG/on-freeze"
 }
 
-# The daemon's helper: the keeper, and the holder of a hold.
-keeper_pid()
-{
-	ps -o pid=,comm= --ppid "${DAEMON[source]}" |
-		awk '$2 ~ /^understudy-free/ { print $1 }'
-}
-
-holder_pid()
-{
-	ps -o pid=,comm= --ppid "${1:-$(keeper_pid)}" |
-		awk '$2 == "understudy-hold" { print $1 }'
-}
-
 is_frozen()
 {
 	"$TOOLS/frozen" "$MNT" "${1:-300}"
@@ -86,33 +74,10 @@ freeze_and_stay()
 	wait_for 10 is_frozen
 }
 
-# thawed_within MILLISECONDS [DIR]: somebody can write again by then
-thawed_within()
-{
-	local before=${EPOCHREALTIME/./} took
-
-	timeout 60 sh -c "echo x >'${2:-$MNT}/after'"
-	took=$(((${EPOCHREALTIME/./} - before) / 1000))
-	echo "thawed after $took ms"
-	[ $took -le "$1" ]
-}
-
-nothing_is_left()
-{
-	[ -z "$(holder_pid "$1")" ] &&
-		"$BUILD/understudy-freeze" --look
-}
-
 image_of()
 {
 	rm -f "$RIG/image"
 	rctl restore "vol@$1" --to "$RIG/image" >/dev/null
-}
-
-needs_recovery()
-{
-	dumpe2fs -h "$RIG/image" 2>/dev/null |
-		grep -q '^Filesystem features:.*needs_recovery'
 }
 
 @test "ext4 under load: a frozen point needs no journal replay, a crash point does" {

@@ -361,12 +361,13 @@ TEST(documented_keys_this_build_does_not_do_are_refused_in_those_words)
 		{ REPLICA "balance = round-robin\n", 4,
 		  "balance = round-robin: " },
 		{ REPLICA "streams = 2\n", 4, "streams = 2: " },
-		{ REPLICA "[volume v]\ndevice = /dev/x\nquiesce = freeze\n"
+		{ REPLICA "[volume v]\ndevice = /dev/x\n"
+		  "on-contention = quiesce\n"
 		  "[group g]\nvolumes = v\nreplicas = dr1\n", 6,
-		  "quiesce: of a member of [group g]: " },
+		  "on-contention: of a member of [group g]: " },
 		{ REPLICA "[volume v]\ndevice = /dev/x\n[group g]\n"
-		  "volumes = v\nreplicas = dr1\nquiesce = freeze\n", 9,
-		  "quiesce = freeze: " },
+		  "volumes = v\nreplicas = dr1\non-contention = quiesce\n", 9,
+		  "on-contention = quiesce: " },
 		{ REPLICA "[replica dr2]\naddress = b\nidentity = /y\n"
 		  "[volume v]\ndevice = /dev/x\nreplicas = dr1 dr2\n", 9,
 		  "replicas: several replicas of one volume: " },
@@ -387,10 +388,10 @@ TEST(documented_keys_this_build_does_not_do_are_refused_in_those_words)
 
 TEST(members_of_a_group_have_from_it_what_is_set_for_all)
 {
-	static const char text[] = REPLICA MEMBERS
+	static const char text[] = REPLICA MEMBERS "quiesce-limit = 3s\n"
 		"[volume c]\ndevice = /dev/c\nreplicas = dr1\n"
 		"[group g]\nvolumes = b a\nreplicas = dr1\ninterval = 5s\n"
-		"rpo = 20s\n";
+		"rpo = 20s\nquiesce = hook:/hold\nquiesce-limit = 2s\n";
 	struct err err = ERR_INIT;
 	struct config *c = NULL;
 	const struct volume_config *v;
@@ -406,7 +407,13 @@ TEST(members_of_a_group_have_from_it_what_is_set_for_all)
 	EXPECT_STR(v->replica.name, "dr1");
 	EXPECT_U64(v->interval_ns, 5 * NSEC_PER_SEC);
 	EXPECT_U64(v->rpo_ns, 20 * NSEC_PER_SEC);
+	EXPECT_INT(v->quiesce, QUIESCE_HOOK);
+	EXPECT_STR(v->quiesce_hook, "/hold");
+	EXPECT_U64(v->quiesce_limit_ns, 2 * NSEC_PER_SEC);
+	EXPECT_U64(config_volume(c, "b")->quiesce_limit_ns, 3 * NSEC_PER_SEC);
+	EXPECT_TRUE(config_quiesces(c));
 	EXPECT_STR(config_volume(c, "c")->group.name, "");
+	EXPECT_INT(config_volume(c, "c")->quiesce, QUIESCE_NONE);
 	EXPECT_FALSE(volume_config_equal(v, config_volume(c, "b")));
 	config_free(c);
 }
@@ -426,6 +433,11 @@ TEST(mistakes_in_groups_are_told_where_they_are)
 		{ REPLICA "[volume a]\ndevice = /dev/a\ninterval = 1s\n"
 		  "[group g]\nvolumes = a\nreplicas = dr1\n", 6,
 		  "interval: is set in [group g]" },
+		{ REPLICA "[volume a]\ndevice = /dev/a\nquiesce = freeze\n"
+		  "[group g]\nvolumes = a\nreplicas = dr1\n", 6,
+		  "quiesce: is set in [group g]" },
+		{ REPLICA MEMBERS "[group g]\nvolumes = a b\nreplicas = dr1\n"
+		  "quiesce = stop\n", 11, "quiesce:" },
 		{ REPLICA MEMBERS "[group g]\nvolumes = a b\nreplicas = dr1\n"
 		  "interval = 1m\nrpo = 1s\n", 12,
 		  "rpo: 1s is shorter than the interval" },

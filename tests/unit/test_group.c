@@ -216,12 +216,174 @@ TEST_WITH_TIMEOUT(a_point_is_waited_for_until_every_member_has_it, 60)
 	struct group_attempt a;
 
 	start(&s, w, tap_seed());
-	ASSERT_OK(group_sync(s.g, &o, &a));
+	ASSERT_OK(group_sync(s.g, &o, &a, NULL));
 	EXPECT_STR(a.label, "nightly");
 	EXPECT_TRUE(a.wanted);
 	EXPECT_GT(a.seq, 7);
 	EXPECT_GT(a.flip_wall_ns, 0);
 	finish(&s, w);
+}
+
+/* ---- in one thread: a group of one meets as soon as he comes ---- */
+
+static void no_wake(void *arg)
+{
+	(void)arg;
+}
+
+static int number(void *arg, struct group_attempt *a)
+{
+	(void)arg;
+	a->numbered = true;
+	return 0;
+}
+
+/* Begins one; what it is to be. */
+static struct group_attempt begun(struct group *g, int members)
+{
+	struct group_attempt a;
+	int i;
+
+	for (i = 0; i < members; i++)
+		EXPECT_INT(group_ready(g, i), i == members - 1);
+	group_look(g, &a);
+	return a;
+}
+
+TEST(after_a_point_that_some_may_lack_the_next_attempt_commits)
+{
+	const struct group_meeting numbered = { .action = number };
+	struct group *g = group_new(1, 0), *two;
+	struct group_attempt a;
+
+	ASSERT_NOT_NULL(g);
+	ASSERT_OK(group_join(g, 0, no_wake, NULL));
+	/* What an earlier process left is not known; until a point is whole. */
+	EXPECT_TRUE(begun(g, 1).wanted);
+	group_leave(g, 0);
+	EXPECT_TRUE(begun(g, 1).wanted);
+	ASSERT_OK(group_meet(g, 0, &numbered, &a));
+	group_durable(g, 0);
+	group_leave(g, 0);
+	EXPECT_FALSE(begun(g, 1).wanted);
+	/* One that got no number has left nothing, whoever gave up. */
+	group_unready(g, 0);
+	EXPECT_FALSE(begun(g, 1).wanted);
+	/* One that got it has, when its member never had it durable. */
+	ASSERT_OK(group_meet(g, 0, &numbered, &a));
+	group_unready(g, 0);
+	EXPECT_TRUE(begun(g, 1).wanted);
+	group_part(g, 0);
+	group_free(g);
+	/* And when one has, and another has not. */
+	two = group_new(2, 0);
+	ASSERT_NOT_NULL(two);
+	ASSERT_OK(group_join(two, 0, no_wake, NULL));
+	ASSERT_OK(group_join(two, 1, no_wake, NULL));
+	EXPECT_TRUE(begun(two, 2).wanted);
+	group_durable(two, 0);
+	group_leave(two, 0);
+	group_leave(two, 1);
+	EXPECT_TRUE(begun(two, 2).wanted);
+	group_free(two);
+}
+
+TEST(a_wish_stays_until_an_attempt_begins_and_says_whether_it_is_for_a_held_point)
+{
+	struct group *g = group_new(2, 0);
+	struct group_attempt a;
+
+	ASSERT_NOT_NULL(g);
+	ASSERT_OK(group_join(g, 0, no_wake, NULL));
+	ASSERT_OK(group_join(g, 1, no_wake, NULL));
+	EXPECT_FALSE(group_is_wanted(g));
+	group_want(g, false);
+	EXPECT_FALSE(group_ready(g, 0));
+	group_unready(g, 0);
+	EXPECT_TRUE(group_is_wanted(g));
+	/* The stronger wish counts, whichever came first. */
+	group_want(g, true);
+	group_want(g, false);
+	a = begun(g, 2);
+	EXPECT_TRUE(a.quiesce);
+	EXPECT_FALSE(group_is_wanted(g));
+	/* One that comes during an attempt is for the next. */
+	group_want(g, true);
+	EXPECT_TRUE(group_is_wanted(g));
+	group_leave(g, 0);
+	group_unready(g, 1);
+	EXPECT_TRUE(group_is_wanted(g));
+	EXPECT_TRUE(begun(g, 2).quiesce);
+	EXPECT_FALSE(group_is_wanted(g));
+	EXPECT_FALSE(group_is_off(g));
+	group_unready(g, 1);
+	EXPECT_TRUE(group_is_off(g));
+	group_leave(g, 0);
+	EXPECT_FALSE(begun(g, 2).quiesce);
+	group_free(g);
+}
+
+struct orderer {
+	struct group *g;
+	bool quiesce;
+	pthread_t thread;
+	struct group_attempt a;
+	struct err err;
+	int r;
+};
+
+static void *order(void *arg)
+{
+	struct orderer *o = arg;
+	const struct group_order order = { .quiesce = o->quiesce,
+					   .timeout_ns = 30 * NSEC_PER_SEC };
+
+	o->r = group_sync(o->g, &order, &o->a, &o->err);
+	return NULL;
+}
+
+static void let_order(struct orderer *o)
+{
+	ASSERT_OK(pthread_create(&o->thread, NULL, order, o));
+	while (!group_is_wanted(o->g))
+		sched_yield();
+}
+
+TEST(who_wants_a_held_point_is_told_why_there_is_none_and_others_get_theirs)
+{
+	struct group *g = group_new(1, 0);
+	struct orderer held = { .g = g, .quiesce = true }, any = { .g = g };
+	struct err why = ERR_INIT;
+
+	ASSERT_NOT_NULL(g);
+	ASSERT_OK(group_join(g, 0, no_wake, NULL));
+	let_order(&held);
+	EXPECT_TRUE(begun(g, 1).quiesce);
+	/* Refused, and the attempt is given up. */
+	err_set(&why, -EBUSY, "already-frozen", "shop", "no");
+	group_refuse(g, &why);
+	group_unready(g, 0);
+	ASSERT_OK(pthread_join(held.thread, NULL));
+	EXPECT_INT(held.r, -EBUSY);
+	EXPECT_STR(held.err.code, "already-frozen");
+	/* A refusal does not concern who wanted any. */
+	let_order(&any);
+	EXPECT_FALSE(begun(g, 1).quiesce);
+	group_refuse(g, &why);
+	group_durable(g, 0);
+	group_leave(g, 0);
+	ASSERT_OK(pthread_join(any.thread, NULL));
+	EXPECT_OK(any.r);
+	/* Refused although a point was made: it is of another kind. */
+	held.err = (struct err)ERR_INIT;
+	let_order(&held);
+	EXPECT_TRUE(begun(g, 1).quiesce);
+	group_refuse(g, &why);
+	group_durable(g, 0);
+	group_leave(g, 0);
+	ASSERT_OK(pthread_join(held.thread, NULL));
+	EXPECT_INT(held.r, -EBUSY);
+	group_free(g);
 }
 
 TEST_WITH_TIMEOUT(without_a_member_there_is_no_attempt, 60)
@@ -236,7 +398,7 @@ TEST_WITH_TIMEOUT(without_a_member_there_is_no_attempt, 60)
 	ASSERT_OK(group_join(g, 1, wake, &w[1]));
 	EXPECT_FALSE(group_ready(g, 1));
 	EXPECT_U64(group_missing(g), 1);
-	EXPECT_INT(group_sync(g, &o, &a), -ETIMEDOUT);
+	EXPECT_INT(group_sync(g, &o, &a, NULL), -ETIMEDOUT);
 	ASSERT_OK(group_join(g, 0, wake, &w[0]));
 	EXPECT_INT(group_join(g, 0, wake, &w[0]), -EBUSY);
 	EXPECT_FALSE(group_is_wanted(g));
@@ -255,6 +417,6 @@ TEST_WITH_TIMEOUT(without_a_member_there_is_no_attempt, 60)
 	group_leave(g, 0);
 	EXPECT_TRUE(group_ready(g, 0));
 	group_cancel(g);
-	EXPECT_INT(group_sync(g, &o, &a), -ESHUTDOWN);
+	EXPECT_INT(group_sync(g, &o, &a, NULL), -ESHUTDOWN);
 	group_free(g);
 }
