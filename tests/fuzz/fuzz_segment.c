@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/log.h"
 #include "store/footfmt.h"
+#include "store/grouppoints.h"
 #include "store/store.h"
 #include "wire/seal.h"
 
@@ -387,6 +388,21 @@ static int see_volume(void *arg, const struct volume_info *v)
 	return 0;
 }
 
+static int see_group_point(void *arg, const struct group_point *p)
+{
+	(void)arg;
+	/* There is one volume. */
+	must(p->seq && p->n_members == 1);
+	must(uuid_equal(&p->members[0].volume, &volume_id));
+	return 0;
+}
+
+static int see_group(void *arg, const struct group_info *g)
+{
+	(void)store_group_points(arg, g, see_group_point, NULL);
+	return 0;
+}
+
 static void write_on(struct store *s)
 {
 	struct store_volume_spec spec = { .uuid = volume_id, .source = "b",
@@ -425,6 +441,7 @@ static void look(const char *path, bool writable)
 	} else {
 		(void)store_volumes(seen.s, see_volume, NULL);
 		(void)store_points(seen.s, &volume_id, true, see_point, &seen);
+		(void)store_groups(seen.s, see_group, seen.s);
 		if (writable)
 			write_on(seen.s);
 		store_close(seen.s);
