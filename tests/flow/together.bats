@@ -245,7 +245,8 @@ has_event()
 	cp "$(group_file)" "$RIG/saved"
 	# One page: the file that is there.
 	mount -t tmpfs -o size=4k none "$groups"
-	MOUNTED[$groups]=1
+	# shellcheck disable=SC2034 # of rig.bash
+	MOUNTED["$groups"]=1
 	cp "$RIG/saved" "$(group_file)"
 	before=$(rctl --json points db1 | jq '.points | length')
 	daemon_start source
@@ -283,6 +284,7 @@ has_event()
 	kill -HUP "${DAEMON[source]}"
 	wait_for 20 grep -q 'configuration was read anew' "$RIG/sync.out"
 	rig_kill sync || true
+	wait_for 20 grep -q 'configuration reloaded' "$RIG/source.log"
 	ctl resume log1
 	ctl sync shop --timeout 30s
 	[ "$(rctl --json points shop | jq '.points[-1].members | length')" = 2 ]
