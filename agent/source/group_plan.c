@@ -26,6 +26,7 @@ struct part {
 	char name[FREEZE_NAME_BYTES];
 	struct devno volume;
 	struct blkdev_fs fs;
+	char hook[FREEZE_HOOK_BYTES];
 	uint64_t limit_ns;
 };
 
@@ -87,6 +88,7 @@ int group_plan_add(struct group_plan *p, uint64_t attempt,
 	if (blkdev_fs_copy(&to->fs, part->fs))
 		return -ENOMEM;
 	(void)snprintf(to->name, sizeof(to->name), "%s", part->name);
+	(void)snprintf(to->hook, sizeof(to->hook), "%s", part->hook);
 	to->volume = part->volume;
 	to->limit_ns = part->limit_ns;
 	to->is_there = true;
@@ -289,17 +291,39 @@ uint64_t group_plan_limit(struct group_plan *p)
 	return smallest_limit(p);
 }
 
+/* While the configuration is read anew, members may have it of before: what is
+ * held would then be less than some of them would say. */
+static const char *common_hook(const struct group_plan *p)
+{
+	const char *hook = NULL;
+	int m;
+
+	for (m = 0; m < GROUP_MEMBERS_MAX; m++) {
+		if (!p->parts[m].is_there)
+			continue;
+		if (hook && strcmp(hook, p->parts[m].hook) != 0)
+			return NULL;
+		hook = p->parts[m].hook;
+	}
+	return hook;
+}
+
 int group_plan_order(struct group_plan *p, const char *group,
-		     const char *hook, plan_lies_on lies_on,
-		     struct freeze_order *out, struct err *err)
+		     plan_lies_on lies_on, struct freeze_order *out,
+		     struct err *err)
 {
 	_cleanup_free_ struct ordering *o = calloc(1, sizeof(*o));
 	LOCK_SCOPE(&p->lock);
+	const char *hook = common_hook(p);
 	int r;
 
 	if (!o)
 		return err_sys(err, -ENOMEM, "no-memory", group, "quiesce");
 	o->p = p;
+	if (!hook)
+		return err_set(err, -EAGAIN, "quiesce-failed", group,
+			       "quiesce: its members do not agree on a hook, "
+			       "or there are none");
 	freeze_order_init(out, group, hook, smallest_limit(p));
 	if (!gather(o))
 		return err_sys(err, -E2BIG, "quiesce-failed", group,

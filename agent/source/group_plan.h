@@ -22,6 +22,7 @@ struct plan_part {
 	const char *name;
 	struct devno volume;		/* where the filesystems lie */
 	const struct blkdev_fs *fs;
+	const char *hook;		/* "": none */
 	uint64_t limit_ns;
 };
 int group_plan_add(struct group_plan *p, uint64_t attempt,
@@ -30,18 +31,19 @@ int group_plan_add(struct group_plan *p, uint64_t attempt,
 /*
  * Everything of all parts, in the order in which it can be frozen: what lies
  * in a file on another's filesystem before that one. A filesystem that
- * several members have is in it once. For at most the smallest limit.
+ * several members have is in it once. For at most the smallest limit, with the
+ * hook of all.
  *
  * lies_on(volume, path): 1 when the filesystem at path lies on that device in
  * the end, 0, or negative errno; as blkdev_holds_path.
  *
  * 0, or negative errno with err told: "quiesce-refused" when there is no such
- * order, "quiesce-failed".
+ * order, "quiesce-failed"; so also when not all parts have the same hook.
  */
 typedef int (*plan_lies_on)(struct devno volume, const char *path);
 int group_plan_order(struct group_plan *p, const char *group,
-		     const char *hook, plan_lies_on lies_on,
-		     struct freeze_order *out, struct err *err);
+		     plan_lies_on lies_on, struct freeze_order *out,
+		     struct err *err);
 
 /* Why it comes to nothing; the first of an attempt is kept. */
 void group_plan_note(struct group_plan *p, uint64_t attempt,

@@ -42,7 +42,8 @@ static int look(void *arg, struct err *why)
 	const struct plan_part part = {
 		.member = v->member, .name = v->cfg.name,
 		.volume = { v->dev.major, v->dev.minor },
-		.fs = &m->hold.fs, .limit_ns = v->cfg.quiesce_limit_ns,
+		.fs = &m->hold.fs, .hook = v->cfg.quiesce_hook,
+		.limit_ns = v->cfg.quiesce_limit_ns,
 	};
 	int r = volume_quiesces(v, why);
 
@@ -78,9 +79,7 @@ static int prepare(void *arg, struct err *why)
 	if (!o)
 		return err_sys(why, -ENOMEM, "no-memory", v->cfg.name,
 			       "quiesce");
-	r = group_plan_order(plan_of(m), v->group->name,
-			     m->hold.has_hook ? v->cfg.quiesce_hook : NULL,
-			     lies_on, o, why);
+	r = group_plan_order(plan_of(m), v->group->name, lies_on, o, why);
 	return r ? r : freezer_prepare(o, SYNC_PATIENCE_NS, wait_no_longer, v,
 				       &m->hold.hold, why);
 }

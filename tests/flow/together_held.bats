@@ -30,7 +30,7 @@ member()
 	local name=$1 device=$2
 	shift 2
 
-	LOOP[$name]=$device
+	LOOP["$name"]=$device
 	printf '[volume %s]\ndevice = %s\n' "$name" "$device" \
 		>>"$RIG/volumes.conf"
 	[ $# -eq 0 ] || printf '%s\n' "$@" >>"$RIG/volumes.conf"

@@ -13,6 +13,7 @@ static struct err err;
 /* "INNER DEVICE": what lies in a file on it. */
 static const char *nested[8];
 static int fails_with;
+static const char *hook;
 
 static void begin(void)
 {
@@ -21,6 +22,7 @@ static void begin(void)
 	ASSERT_NOT_NULL(plan);
 	memset(nested, 0, sizeof(nested));
 	fails_with = 0;
+	hook = "";
 	err_clear(&err);
 }
 
@@ -31,7 +33,7 @@ static void add_of(uint64_t attempt, int member, const char *fs,
 	struct blkdev_fs f = { 0 };
 	char name[8], points[16][4];
 	struct plan_part p = {
-		.member = member, .name = name, .fs = &f,
+		.member = member, .name = name, .fs = &f, .hook = hook,
 		.volume = { 8, (uint32_t)member },
 		.limit_ns = limit_ms * NSEC_PER_MSEC,
 	};
@@ -67,7 +69,7 @@ static int lies_on(struct devno volume, const char *path)
 
 static int make(void)
 {
-	return group_plan_order(plan, "shop", NULL, lies_on, &order, &err);
+	return group_plan_order(plan, "shop", lies_on, &order, &err);
 }
 
 static void is_order(const char *want)
@@ -150,6 +152,22 @@ TEST(the_smallest_limit_is_that_of_all)
 	is_order("ab");
 	EXPECT_U64(order.q.limit_ns, 300 * NSEC_PER_MSEC);
 	EXPECT_U64(group_plan_limit(plan), 300 * NSEC_PER_MSEC);
+}
+
+TEST(the_hook_is_that_of_all_members_or_nothing_is_held)
+{
+	begin();
+	hook = "/hold";
+	add(0, "a");
+	add(1, "");
+	is_order("a");
+	EXPECT_STR(order.q.hook, "/hold");
+	hook = "";
+	add(2, "b");
+	EXPECT_INT(make(), -EAGAIN);
+	EXPECT_STR(err.code, "quiesce-failed");
+	begin();
+	EXPECT_INT(make(), -EAGAIN);
 }
 
 TEST(an_attempt_knows_nothing_of_the_one_before)
