@@ -247,10 +247,12 @@ bool group_is_wanted(struct group *g)
 	return g->wished;
 }
 
-void group_want(struct group *g, bool quiesce)
+void group_want(struct group *g, int member, bool quiesce)
 {
 	LOCK_SCOPE(&g->lock);
 
+	if (g->inside & bit(member))
+		return;
 	g->wished_held |= quiesce;
 	if (g->wished)
 		return;

@@ -64,8 +64,11 @@ void group_leave(struct group *g, int member);
 uint32_t group_missing(struct group *g);
 /* Is an attempt wanted at once? */
 bool group_is_wanted(struct group *g);
-/* It is, by somebody who waits for one of the members: until one begins. */
-void group_want(struct group *g, bool quiesce);
+/*
+ * It is, by somebody who waits for this member: until one begins. Of a member
+ * in an attempt nothing: that is the one, or what comes after it is wanted then.
+ */
+void group_want(struct group *g, int member, bool quiesce);
 /* What the members have in common so far. By a member, in its attempt. */
 void group_look(struct group *g, struct group_attempt *a);
 /* Has somebody given up the attempt? It is no use to go on. */

@@ -104,7 +104,7 @@ void volume_group_end(struct volume *v)
 void volume_group_want(struct volume *v, bool quiesce)
 {
 	if (v->group)
-		group_want(v->group->meetings, quiesce);
+		group_want(v->group->meetings, v->member, quiesce);
 }
 
 bool volume_group_wanted(struct volume *v)

@@ -297,20 +297,21 @@ TEST(a_wish_stays_until_an_attempt_begins_and_says_whether_it_is_for_a_held_poin
 	ASSERT_OK(group_join(g, 0, no_wake, NULL));
 	ASSERT_OK(group_join(g, 1, no_wake, NULL));
 	EXPECT_FALSE(group_is_wanted(g));
-	group_want(g, false);
+	group_want(g, 0, false);
 	EXPECT_FALSE(group_ready(g, 0));
 	group_unready(g, 0);
 	EXPECT_TRUE(group_is_wanted(g));
 	/* The stronger wish counts, whichever came first. */
-	group_want(g, true);
-	group_want(g, false);
+	group_want(g, 0, true);
+	group_want(g, 0, false);
 	a = begun(g, 2);
 	EXPECT_TRUE(a.quiesce);
 	EXPECT_FALSE(group_is_wanted(g));
-	/* One that comes during an attempt is for the next. */
-	group_want(g, true);
-	EXPECT_TRUE(group_is_wanted(g));
+	/* In an attempt it is for that one; of who has left it, the next. */
+	group_want(g, 0, true);
+	EXPECT_FALSE(group_is_wanted(g));
 	group_leave(g, 0);
+	group_want(g, 0, true);
 	group_unready(g, 1);
 	EXPECT_TRUE(group_is_wanted(g));
 	EXPECT_TRUE(begun(g, 2).quiesce);
