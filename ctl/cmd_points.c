@@ -30,27 +30,41 @@ struct points_sink {
 	bool any;
 };
 
-static void add_row(struct output_table *t, const json_t *p)
+static void add_number(struct output_table *t, const json_t *p,
+		       const char *key)
 {
 	char text[32];
 
-	output_table_row(t);
 	(void)snprintf(text, sizeof(text), "%lld",
-		       (long long)json_integer_value(
-			       json_object_get(p, "seq")));
+		       (long long)json_integer_value(json_object_get(p, key)));
 	output_table_cell(t, text);
-	(void)snprintf(text, sizeof(text), "%lld",
-		       (long long)json_integer_value(
-			       json_object_get(p, "epoch")));
+}
+
+static void add_size(struct output_table *t, const json_t *p, const char *key)
+{
+	char text[32];
+
+	output_size(p, key, text);
 	output_table_cell(t, text);
+}
+
+/* What points of volumes and of groups have both. */
+static void add_common(struct output_table *t, const json_t *p)
+{
 	output_table_cell(t, output_text(p, "time"));
 	output_table_cell(t, output_text(p, "received"));
 	output_table_cell(t, output_text(p, "kind"));
 	output_table_cell(t, output_text(p, "state"));
-	output_size(p, "changed_bytes", text);
-	output_table_cell(t, text);
-	output_size(p, "stored_bytes", text);
-	output_table_cell(t, text);
+	add_size(t, p, "changed_bytes");
+	add_size(t, p, "stored_bytes");
+}
+
+static void add_row(struct output_table *t, const json_t *p)
+{
+	output_table_row(t);
+	add_number(t, p, "seq");
+	add_number(t, p, "epoch");
+	add_common(t, p);
 	output_table_cell(t, output_text(p, "label"));
 }
 
@@ -76,21 +90,9 @@ static void add_members(struct output_table *t, const json_t *members)
 
 static void add_group_row(struct output_table *t, const json_t *p)
 {
-	char text[32];
-
 	output_table_row(t);
-	(void)snprintf(text, sizeof(text), "%lld",
-		       (long long)json_integer_value(
-			       json_object_get(p, "seq")));
-	output_table_cell(t, text);
-	output_table_cell(t, output_text(p, "time"));
-	output_table_cell(t, output_text(p, "received"));
-	output_table_cell(t, output_text(p, "kind"));
-	output_table_cell(t, output_text(p, "state"));
-	output_size(p, "changed_bytes", text);
-	output_table_cell(t, text);
-	output_size(p, "stored_bytes", text);
-	output_table_cell(t, text);
+	add_number(t, p, "seq");
+	add_common(t, p);
 	add_members(t, json_object_get(p, "members"));
 	output_table_cell(t, output_text(p, "label"));
 }

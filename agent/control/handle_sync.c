@@ -157,7 +157,7 @@ static int group_is_lacking(struct daemon *d, const char *name,
 		return handler_no_memory("sync", err);
 	for (i = 0; i < n && !ret; i++) {
 		volume_get_status(daemon_volume(all[i]), &s);
-		if (strcmp(s.group, name) != 0)
+		if (!*s.group || strcmp(s.group, name) != 0)
 			continue;
 		ret = err_set(err, -EAGAIN, *s.reason ? s.reason :
 			      "group-waits", name, "sync: its members cannot "

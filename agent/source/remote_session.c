@@ -210,6 +210,22 @@ static int split_name(const char *full, char *source, char *name,
 	return 0;
 }
 
+/* 1: a row of this type; 0: the end of them has come; or negative errno. */
+static int next_row(struct remote *r, enum dial_event_type row,
+		    enum dial_event_type end, struct dial_event *ev,
+		    struct err *err)
+{
+	int n = remote_next(r, ev, err);
+
+	if (n < 0)
+		return n;
+	if (ev->type == end)
+		return 0;
+	if (ev->type == DIAL_ERROR)
+		return wire_error_to_err(&ev->error, r->object, err);
+	return ev->type == row ? 1 : remote_unexpected(r, ev, err);
+}
+
 int remote_points(struct remote *r, const char *name,
 		  int (*cb)(void *arg, const struct wire_point *p), void *arg,
 		  struct err *err)
@@ -223,17 +239,11 @@ int remote_points(struct remote *r, const char *name,
 		return n;
 	n = remote_asked(r, dial_points_query(r->dial, source, short_name),
 			 err);
-	while (n == 0) {
-		n = remote_next(r, &ev, err);
-		if (n < 0 || ev.type == DIAL_POINTS_END)
-			break;
-		if (ev.type == DIAL_ERROR)
-			n = wire_error_to_err(&ev.error, r->object, err);
-		else if (ev.type != DIAL_POINT)
-			n = remote_unexpected(r, &ev, err);
-		else if (!result)
+	if (n < 0)
+		return n;
+	while ((n = next_row(r, DIAL_POINT, DIAL_POINTS_END, &ev, err)) > 0)
+		if (!result)
 			result = cb(arg, &ev.point);
-	}
 	return n < 0 ? n : result;
 }
 
@@ -258,17 +268,12 @@ int remote_group_points(struct remote *r, const char *name,
 	if (n == -EOPNOTSUPP)
 		return no_groups(r, name, err);
 	n = remote_asked(r, n, err);
-	while (n == 0) {
-		n = remote_next(r, &ev, err);
-		if (n < 0 || ev.type == DIAL_GROUP_END)
-			break;
-		if (ev.type == DIAL_ERROR)
-			n = wire_error_to_err(&ev.error, r->object, err);
-		else if (ev.type != DIAL_GROUP_POINT)
-			n = remote_unexpected(r, &ev, err);
-		else if (!result)
+	if (n < 0)
+		return n;
+	while ((n = next_row(r, DIAL_GROUP_POINT, DIAL_GROUP_END, &ev, err)) >
+	       0)
+		if (!result)
 			result = cb(arg, &ev.group_point);
-	}
 	if (n == 0)
 		*out = ev.group;
 	return n < 0 ? n : result;
