@@ -12,6 +12,7 @@
  */
 #include "tracker/tracker_commands.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "tracker/tracker_host.h"
 
 #define BTF_DIR "/sys/kernel/btf"
 #define OFFSET_MAX 65536U
@@ -114,6 +116,27 @@ bool commands_writes_pages(void)
 	/* Where that is not known, the tracker's programs do not load. */
 	return kernel && member_of(kernel, "block_device_operations",
 				   "rw_page") != NULL;
+}
+
+/*
+ * Kernels before 6.3 write single pages to memory-like devices without a bio
+ * (block_device_operations.rw_page): swap, and filesystems such as FAT.
+ */
+static bool is_written_by_pages(const struct blkdev *dev)
+{
+	return !dev->request_based &&
+	       (!strcmp(dev->id.kind, "zram") || !strcmp(dev->id.kind, "brd") ||
+		!strcmp(dev->id.kind, "pmem")) && commands_writes_pages();
+}
+
+int tracker_admit(const struct blkdev *dev, struct err *err)
+{
+	if (!is_written_by_pages(dev))
+		return 0;
+	err_set(err, -EOPNOTSUPP, "bio-based", dev->path, "cannot be tracked: "
+		"this kernel writes pages to a %s device without a bio",
+		dev->id.kind);
+	return err_remedy(err, "use a kernel from 6.3 on");
 }
 
 void commands_locate(struct us_commands *out)

@@ -32,7 +32,6 @@
 #include "tracker/tracker_host.h"
 #include "tracker/tracker_helper.h"
 #include "tracker/tracker_host_internal.h"
-#include "tracker/tracker_commands.h"
 #include "tracker/tracker_volume.h"
 
 #define SECTOR_BYTES_SHIFT 9
@@ -74,8 +73,7 @@ static bool same_group(const struct us_volume *a, const struct us_volume *b)
 				     : a->group == b->group;
 }
 
-static bool same_but_group(const struct us_volume *a,
-			   const struct us_volume *b)
+static bool same_place(const struct us_volume *a, const struct us_volume *b)
 {
 	return a->disk_key == b->disk_key && a->diskseq == b->diskseq &&
 	       a->start_sector == b->start_sector &&
@@ -87,7 +85,7 @@ static bool same_but_group(const struct us_volume *a,
 
 static bool same_shape(const struct us_volume *a, const struct us_volume *b)
 {
-	return same_but_group(a, b) && same_group(a, b);
+	return same_place(a, b) && same_group(a, b);
 }
 
 /* ---- entries and their words ---- */
@@ -608,34 +606,12 @@ static int enter(struct volume_tracker *vt, struct us_volume *want,
 		found = host_find_entry(vt->h, &vt->volume);
 	}
 	if (found >= 0) {
-		vt->t.regrouped =
-			same_but_group(&vt->h->volumes[found], want) &&
-			!same_group(&vt->h->volumes[found], want) &&
-			host_disk_names(vt->h, (uint32_t)found);
+		vt->t.regrouped = same_place(&vt->h->volumes[found], want) &&
+				  !same_group(&vt->h->volumes[found], want) &&
+				  host_disk_names(vt->h, (uint32_t)found);
 		host_drop_entry(vt->h, (uint32_t)found);
 	}
 	return enter_new(vt, want, err);
-}
-
-/*
- * Kernels before 6.3 write single pages to memory-like devices without a bio
- * (block_device_operations.rw_page): swap, and filesystems such as FAT.
- */
-static bool is_written_by_pages(const struct blkdev *dev)
-{
-	return !dev->request_based &&
-	       (!strcmp(dev->id.kind, "zram") || !strcmp(dev->id.kind, "brd") ||
-		!strcmp(dev->id.kind, "pmem")) && commands_writes_pages();
-}
-
-int tracker_admit(const struct blkdev *dev, struct err *err)
-{
-	if (!is_written_by_pages(dev))
-		return 0;
-	err_set(err, -EOPNOTSUPP, "bio-based", dev->path, "cannot be tracked: "
-		"this kernel writes pages to a %s device without a bio",
-		dev->id.kind);
-	return err_remedy(err, "use a kernel from 6.3 on");
 }
 
 int tracker_host_enter(struct tracker_host *h, const struct tracker_want *w,
