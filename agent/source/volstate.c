@@ -5,9 +5,11 @@
  * acked record, 512 bytes, little endian:
  *   0 8 magic "USACKED1"   8 8 turn (the higher valid one counts)
  *  16 8 epoch   24 8 seq   32 8 flip wall time (ns)   40 32 head
- *  72 8 XXH3-64 of the bytes before
+ *  72 8 XXH3-64 of the bytes before   80 8 kind of the point
+ *  88 8 XXH3-64 of the bytes before: zeros, when the kind is not known
  * intent record, at 1024, 512 bytes: 0 8 magic "USINTNT1"  8 8 seq
- *  16 8 flip wall time (ns)  24 8 XXH3-64 of the bytes before
+ *  16 8 flip wall time (ns)  24 8 XXH3-64 of the bytes before  32 8 kind of
+ *  the point   40 8 XXH3-64 of the bytes before
  *
  * The record is preallocated and overwritten in place: no space is needed and
  * one fdatasync is enough. One thread.
@@ -32,13 +34,33 @@
 #define ACKED_MAGIC "USACKED1"
 #define ACKED_BYTES 512U
 #define ACKED_SUM_OFF 72U
+#define ACKED_KIND_OFF 80U
 #define INTENT_MAGIC "USINTNT1"
 #define INTENT_OFF (2 * ACKED_BYTES)
 #define INTENT_SUM_OFF 24U
+#define INTENT_KIND_OFF 32U
 #define STATE_FILE_MAX (64U << 10)
 #define VOLUME_FORMAT 1
 
 /* ---- acked ---- */
+
+/* Behind what older versions know of a record, with a sum of its own. */
+static void kind_encode(enum point_kind kind, uint32_t off, uint8_t *out)
+{
+	put_le64(out + off, kind);
+	put_le64(out + off + 8, XXH3_64bits(out, off + 8));
+}
+
+static bool kind_decode(const uint8_t *in, uint32_t off, enum point_kind *kind)
+{
+	uint64_t k = get_le64(in + off);
+
+	if (k > POINT_FINAL ||
+	    get_le64(in + off + 8) != XXH3_64bits(in, off + 8))
+		return false;
+	*kind = (enum point_kind)k;
+	return true;
+}
 
 static void acked_encode(const struct acked *a, uint64_t turn,
 			 uint8_t out[ACKED_BYTES])
@@ -51,6 +73,8 @@ static void acked_encode(const struct acked *a, uint64_t turn,
 	put_le64(out + 32, (uint64_t)a->flip_wall_ns);
 	memcpy(out + 40, a->head.b, WIRE_HEAD_BYTES);
 	put_le64(out + ACKED_SUM_OFF, XXH3_64bits(out, ACKED_SUM_OFF));
+	if (a->has_kind)
+		kind_encode(a->kind, ACKED_KIND_OFF, out);
 }
 
 static bool acked_decode(const uint8_t *in, struct acked *a, uint64_t *turn)
@@ -64,6 +88,7 @@ static bool acked_decode(const uint8_t *in, struct acked *a, uint64_t *turn)
 	a->flip_wall_ns = (int64_t)get_le64(in + 32);
 	memcpy(a->head.b, in + 40, WIRE_HEAD_BYTES);
 	a->valid = a->seq != 0;
+	a->has_kind = kind_decode(in, ACKED_KIND_OFF, &a->kind);
 	return true;
 }
 
@@ -128,7 +153,8 @@ int volstate_save_acked(struct volstate *v, const struct acked *a,
 }
 
 int volstate_save_intent(struct volstate *v, uint64_t seq,
-			 int64_t flip_wall_ns, struct err *err)
+			 int64_t flip_wall_ns, enum point_kind kind,
+			 struct err *err)
 {
 	uint8_t raw[ACKED_BYTES] = { 0 };
 	int r;
@@ -137,6 +163,7 @@ int volstate_save_intent(struct volstate *v, uint64_t seq,
 	put_le64(raw + 8, seq);
 	put_le64(raw + 16, (uint64_t)flip_wall_ns);
 	put_le64(raw + INTENT_SUM_OFF, XXH3_64bits(raw, INTENT_SUM_OFF));
+	kind_encode(kind, INTENT_KIND_OFF, raw);
 	r = io_pwrite_all(v->io, v->acked_fd, raw, sizeof(raw), INTENT_OFF);
 	if (r) {
 		err_sys(err, r, "state-unwritable", v->dir,
@@ -147,6 +174,8 @@ int volstate_save_intent(struct volstate *v, uint64_t seq,
 	}
 	v->intent_seq = seq;
 	v->intent_flip_wall_ns = flip_wall_ns;
+	v->intent_has_kind = true;
+	v->intent_kind = kind;
 	return 0;
 }
 
@@ -163,6 +192,8 @@ static void intent_read(struct volstate *v)
 		return;
 	v->intent_seq = get_le64(raw + 8);
 	v->intent_flip_wall_ns = (int64_t)get_le64(raw + 16);
+	v->intent_has_kind = kind_decode(raw, INTENT_KIND_OFF,
+					 &v->intent_kind);
 }
 
 static int acked_create(struct volstate *v)

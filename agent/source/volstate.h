@@ -12,6 +12,7 @@
 #include "device/blkdev.h"
 #include "source/audit.h"
 #include "source/volume.h"
+#include "store/store.h"
 #include "wire/session.h"
 
 /*
@@ -36,6 +37,8 @@ struct acked {
 	uint64_t epoch, seq;
 	struct wire_head head;
 	int64_t flip_wall_ns;
+	bool has_kind;			/* noted by a version that knew it */
+	enum point_kind kind;
 };
 
 /* What orders and the life of the volume change; in volume.json. */
@@ -63,6 +66,8 @@ struct volstate {
 	struct acked acked;
 	uint64_t intent_seq;		/* commit sent, not known to have come; 0 */
 	int64_t intent_flip_wall_ns;
+	bool intent_has_kind;
+	enum point_kind intent_kind;
 	int acked_fd;
 	uint64_t acked_turn;
 };
@@ -104,7 +109,8 @@ int volstate_save(const struct volstate *v, const struct volstate_switches *sw,
  * matter whose commit the replica shows.
  */
 int volstate_save_intent(struct volstate *v, uint64_t seq,
-			 int64_t flip_wall_ns, struct err *err);
+			 int64_t flip_wall_ns, enum point_kind kind,
+			 struct err *err);
 /* Durable before it returns 0. */
 int volstate_save_acked(struct volstate *v, const struct acked *a,
 			struct err *err);

@@ -69,10 +69,7 @@ static void remember_point(struct volume *v)
 	v->proven_mono_ns = clock_mono_ns(v->env.clock);
 	if (age > 0)
 		v->proven_mono_ns -= MIN((uint64_t)age, v->proven_mono_ns);
-	v->shown.has_point = true;
-	v->shown.seq = a->seq;
-	v->shown.flip_wall_ns = a->flip_wall_ns;
-	(void)snprintf(v->shown.kind, sizeof(v->shown.kind), "crash");
+	volume_show_point(v, a);
 }
 
 int volume_start(const struct volume_config *cfg, const struct source_env *env,

@@ -223,6 +223,7 @@ void volume_note_reason(struct volume *v, const struct err *why);
 void volume_set_link(struct volume *v, const char *state, const char *reason);
 void volume_set_limit(struct volume *v, const char *by);
 void volume_publish(struct volume *v);
+void volume_show_point(struct volume *v, const struct acked *a);
 /* As an event of this volume; reason may be NULL. */
 void volume_tell(struct volume *v, const char *slug, const char *reason,
 		 const char *fmt, ...) __attribute__((format(printf, 4, 5)));

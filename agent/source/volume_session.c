@@ -74,14 +74,20 @@ static int refuse(struct volume *v, struct err *err, const char *code,
 			  v->cfg.name);
 }
 
+static bool is_intended(const struct volume *v,
+			const struct wire_volume_state *s)
+{
+	return v->vs.intent_seq == s->seq &&
+	       v->vs.intent_flip_wall_ns == s->flip_wall_ns;
+}
+
 /* Sent by this source, or harmless since every block is pending here. */
 static bool may_be_ours(const struct volume *v,
 			const struct wire_volume_state *s)
 {
 	if (cut_pending_blocks(v->cut) == v->tracker->n_blocks)
 		return true;
-	return v->vs.intent_seq == s->seq &&
-	       v->vs.intent_flip_wall_ns == s->flip_wall_ns;
+	return is_intended(v, s);
 }
 
 static int judge_history(struct volume *v, const struct wire_volume_state *s,
@@ -146,7 +152,11 @@ static int remember_base(struct volume *v, const struct wire_volume_state *s,
 		.seq = s->seq,
 		.head = s->head,
 		.flip_wall_ns = s->flip_wall_ns,
+		/* That of another's commit is not said here. */
+		.has_kind = is_intended(v, s) && v->vs.intent_has_kind,
+		.kind = v->vs.intent_kind,
 	};
+	int r;
 
 	/* In a resync the replica may have gone back: what this source knows
 	 * stays until it has made a point. */
@@ -155,7 +165,10 @@ static int remember_base(struct volume *v, const struct wire_volume_state *s,
 	if (!s->has_point || (known->valid && known->seq == s->seq &&
 			      head_equal(&known->head, &s->head)))
 		return 0;
-	return volstate_save_acked(&v->vs, &a, err);
+	r = volstate_save_acked(&v->vs, &a, err);
+	if (!r)
+		volume_show_point(v, &a);
+	return r;
 }
 
 static void change_escrowed(struct volstate_switches *sw, const void *arg)
@@ -377,15 +390,11 @@ void volume_proven(struct volume *v, uint64_t mono_ns)
 	v->proven_mono_ns = mono_ns;
 }
 
-static void show_point(struct volume *v, const struct acked *a)
+
+static void count_point(struct volume *v)
 {
 	LOCK_SCOPE(&v->lock);
 
-	v->shown.has_point = true;
-	v->shown.seq = a->seq;
-	v->shown.flip_wall_ns = a->flip_wall_ns;
-	(void)snprintf(v->shown.kind, sizeof(v->shown.kind), "%s",
-		       point_kind_name(v->out.kind));
 	v->shown.points++;
 }
 
@@ -445,6 +454,8 @@ int volume_session_ack(struct volume *v, struct err *err)
 		.seq = v->ack.seq,
 		.head = v->ack.head,
 		.flip_wall_ns = v->out.flip_wall_ns,
+		.has_kind = true,
+		.kind = v->out.kind,
 	};
 	int r;
 
@@ -456,7 +467,7 @@ int volume_session_ack(struct volume *v, struct err *err)
 	/* Remembered first: only then may marks be let go. */
 	r = volstate_save_acked(&v->vs, &a, err);
 	if (!r)
-		r = volstate_save_intent(&v->vs, 0, 0, err);
+		r = volstate_save_intent(&v->vs, 0, 0, POINT_CRASH, err);
 	if (!r)
 		r = resync_done(v, err);
 	if (r)
@@ -468,7 +479,8 @@ int volume_session_ack(struct volume *v, struct err *err)
 	v->has_base = true;
 	v->base_seq = a.seq;
 	v->base_head = a.head;
-	show_point(v, &a);
+	volume_show_point(v, &a);
+	count_point(v);
 	volume_proven(v, v->out.flip_mono_ns);
 	if (!v->out.is_stale) {
 		volume_audit_healed(v, a.seq);

@@ -254,6 +254,18 @@ void volume_note_losses(struct volume *v, const struct tracker_losses *now)
 	*was = *now;
 }
 
+/* What is remembered of the newest point that is known to be durable. */
+void volume_show_point(struct volume *v, const struct acked *a)
+{
+	LOCK_SCOPE(&v->lock);
+
+	v->shown.has_point = true;
+	v->shown.seq = a->seq;
+	v->shown.flip_wall_ns = a->flip_wall_ns;
+	(void)snprintf(v->shown.kind, sizeof(v->shown.kind), "%s",
+		       a->has_kind ? point_kind_name(a->kind) : "unknown");
+}
+
 /* The worker's own numbers, for others to see. */
 void volume_publish(struct volume *v)
 {

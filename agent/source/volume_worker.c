@@ -198,7 +198,7 @@ static int confirm(struct volume *v, const struct cut_round *round,
 	/* A commit that is known not to have come must not be taken for ours
 	 * when a copy of the store that has it is put forward later. */
 	if (v->vs.intent_seq)
-		r = volstate_save_intent(&v->vs, 0, 0, err);
+		r = volstate_save_intent(&v->vs, 0, 0, POINT_CRASH, err);
 	if (r)
 		return r;
 	r = dial_confirm(link_dial(v->link), v->vs.epoch, v->base_seq,
@@ -233,7 +233,7 @@ static int commit(struct volume *v, const struct cut_round *round,
 	(void)snprintf(c.label, sizeof(c.label), "%s", label);
 	if (v->group)
 		volume_group_name_commit(v, &c);
-	r = volstate_save_intent(&v->vs, c.seq, c.flip_wall_ns, err);
+	r = volstate_save_intent(&v->vs, c.seq, c.flip_wall_ns, kind, err);
 	if (r)
 		return r;
 	r = ship_commit(v->ship, &c, err);

@@ -115,6 +115,27 @@ image_of()
 	jq -en "$(counter vol last_hold_seconds) < 0.6"
 }
 
+@test "the kind of the last point is what it was, also after a restart" {
+	local seq
+
+	held_pair ext4 64MiB "quiesce = freeze" "interval = 1h"
+	seq=$(sync_point vol --quiesce)
+	field_is vol last_point.kind frozen
+	# What a thaw writes would be in another point.
+	daemon_stop replica
+	daemon_stop source KILL
+	daemon_start source
+	field_is vol last_point.seq "$seq"
+	field_is vol last_point.kind frozen
+	daemon_start replica
+	seq=$(sync_point vol)
+	daemon_stop replica
+	daemon_stop source
+	daemon_start source
+	field_is vol last_point.seq "$seq"
+	field_is vol last_point.kind crash
+}
+
 @test "XFS, btrfs: a frozen point has what was only in the page cache" {
 	local fs seq
 

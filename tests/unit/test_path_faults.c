@@ -343,7 +343,8 @@ static int commit(struct life *l)
 	int r;
 
 	ASSERT_LT(c.seq, SEQS);
-	r = volstate_save_intent(&l->vs, c.seq, c.flip_wall_ns, &err);
+	r = volstate_save_intent(&l->vs, c.seq, c.flip_wall_ns, POINT_CRASH,
+				 &err);
 	if (r < 0)
 		return r;
 	memcpy(sh->images[c.seq], sh->device, SIZE);
@@ -363,7 +364,7 @@ static int commit(struct life *l)
 	a.head = l->ack.head;
 	r = volstate_save_acked(&l->vs, &a, &err);
 	if (r == 0)
-		r = volstate_save_intent(&l->vs, 0, 0, &err);
+		r = volstate_save_intent(&l->vs, 0, 0, POINT_CRASH, &err);
 	if (r < 0)
 		return r;
 	cut_acked(l->cut);

@@ -257,7 +257,7 @@ static bool save_acked(struct subject *s, struct volstate *v, uint64_t seq)
 	s->doing = "acked";
 	p->acked_coming = acked_of(seq);
 	p->has_coming = true;
-	if (volstate_save_intent(v, seq, 1, &err) ||
+	if (volstate_save_intent(v, seq, 1, POINT_CRASH, &err) ||
 	    volstate_save_acked(v, &p->acked_coming, &err))
 		return no(s, "acked: %s", err.message);
 	p->acked = p->acked_coming;

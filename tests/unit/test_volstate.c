@@ -65,7 +65,8 @@ static int one_life(struct known *k, uint64_t until)
 	while (r == 0 && k->acked < until) {
 		a = point(k->acked + 1);
 		k->tried = a.seq;
-		r = volstate_save_intent(&v, a.seq, a.flip_wall_ns, &err);
+		r = volstate_save_intent(&v, a.seq, a.flip_wall_ns,
+					 a.kind, &err);
 		if (r == 0)
 			r = volstate_save_acked(&v, &a, &err);
 		if (r == 0)
@@ -132,6 +133,52 @@ TEST(a_volume_comes_back_with_its_last_point)
 	ASSERT_OK(one_life(&k, 7));
 	judge(&k, 0);
 	EXPECT_U64(k.acked, 7);
+	own_dir_remove();
+}
+
+/* What a version wrote that knew of no kinds: nothing behind the first sum. */
+static void forget_kinds(const struct volstate *v)
+{
+	static const uint8_t zeros[64];
+	char path[700];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/acked", v->dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_GE(fd, 0);
+	ASSERT_INT(pwrite(fd, zeros, 64, 80), 64);
+	ASSERT_INT(pwrite(fd, zeros, 64, 512 + 80), 64);
+	ASSERT_INT(pwrite(fd, zeros, 64, 1024 + 32), 64);
+	ASSERT_OK(close(fd));
+}
+
+TEST(the_kind_of_the_last_point_comes_back_or_is_not_known)
+{
+	struct acked a = point(1);
+	struct volstate v;
+
+	begin();
+	ASSERT_OK(open_it(&v));
+	a.has_kind = true;
+	a.kind = POINT_FROZEN;
+	ASSERT_OK(volstate_save_acked(&v, &a, &err));
+	ASSERT_OK(volstate_save_intent(&v, 2, 20, POINT_APP, &err));
+	volstate_close(&v);
+	ASSERT_OK(open_it(&v));
+	EXPECT_U64(v.acked.seq, 1);
+	EXPECT_TRUE(v.acked.has_kind);
+	EXPECT_INT(v.acked.kind, POINT_FROZEN);
+	EXPECT_U64(v.intent_seq, 2);
+	EXPECT_TRUE(v.intent_has_kind);
+	EXPECT_INT(v.intent_kind, POINT_APP);
+	forget_kinds(&v);
+	volstate_close(&v);
+	ASSERT_OK(open_it(&v));
+	EXPECT_U64(v.acked.seq, 1);
+	EXPECT_FALSE(v.acked.has_kind);
+	EXPECT_U64(v.intent_seq, 2);
+	EXPECT_FALSE(v.intent_has_kind);
+	volstate_close(&v);
 	own_dir_remove();
 }
 
