@@ -56,10 +56,10 @@ enum freeze_why {
 					 * one that guards it */
 };
 
-enum {
-	FREEZE_MAYBE_NOT,
-	FREEZE_MAYBE_YET,		/* its freezing has begun */
-	FREEZE_MAYBE_DONE,		/* and has returned */
+enum freeze_mark {
+	FREEZE_NOT,
+	FREEZE_BEGUN,			/* the kernel may be at it */
+	FREEZE_IS,
 };
 
 /*
@@ -74,10 +74,12 @@ struct freeze_slot {
 	uint32_t failed_fs;
 	int32_t hook_status;		/* of wait; the freezing half's */
 	int32_t thaw_hook_status;	/* -1: it was killed for its time */
+	int32_t thaw_error;		/* of one that may be frozen still */
 	bool is_whole;
 	uint64_t began_ns, deadline_ns, frozen_ns, thaw_ns, ended_ns;
-	/* What has to be undone by whoever outlives the holder. */
-	_Atomic uint8_t maybe_frozen[FREEZE_FS_MAX];	/* FREEZE_MAYBE_... */
+	/* What has to be undone by whoever outlives the holder: each an enum
+	 * freeze_mark. */
+	_Atomic uint8_t maybe_frozen[FREEZE_FS_MAX];
 	_Atomic uint8_t maybe_hooked;
 };
 

@@ -14,8 +14,7 @@
  *   message that prolongs one.
  *
  * A freezing that the kernel has begun cannot be cut short; it is thawed as
- * soon as it returns. What was frozen before it does not wait for that: the
- * keeper thaws it.
+ * soon as it returns. What was frozen before it the keeper thaws in time.
  */
 #include <errno.h>
 #include <poll.h>
@@ -33,6 +32,8 @@
 #include "freeze/freeze_marker.h"
 
 #define STACK_BYTES 65536
+#define THAW_TRIES 10
+#define THAW_RETRY_MS 100
 
 static void set_state(struct freeze_job *j, enum freeze_state s)
 {
@@ -53,20 +54,37 @@ static void wake(const struct freeze_job *j)
 bool freeze_job_thaw(struct freeze_job *j)
 {
 	struct freeze_slot *s = j->slot;
-	uint32_t i = FREEZE_FS_MAX;
+	uint32_t i = j->targets.n_fs;
 	bool whole = true;
+	int r;
 
+	s->thaw_error = 0;
 	while (i--) {
-		if (!atomic_load(&s->maybe_frozen[i])) {
-			/* It was thawed by whoever took this one for late. */
-			whole &= i >= j->targets.n_fs;
-			continue;
-		}
-		if (freeze_target_thaw(&j->targets, i) < 0)
-			whole = false;
-		atomic_store(&s->maybe_frozen[i], FREEZE_MAYBE_NOT);
+		/* (The keeper may have been here, when time was up.) */
+		r = atomic_load(&s->maybe_frozen[i]) == FREEZE_NOT ? -EINVAL :
+			    freeze_target_thaw(&j->targets, i);
+		whole &= !r;
+		if (!r || r == -EINVAL)
+			atomic_store(&s->maybe_frozen[i], FREEZE_NOT);
+		else
+			s->thaw_error = r;
 	}
 	return whole;
+}
+
+void freeze_job_thaw_frozen(struct freeze_job *j)
+{
+	struct freeze_slot *s = j->slot;
+	uint32_t i = j->targets.n_fs;
+	int r;
+
+	while (i--) {
+		if (atomic_load(&s->maybe_frozen[i]) != FREEZE_IS)
+			continue;
+		r = freeze_target_thaw(&j->targets, i);
+		if (!r || r == -EINVAL)
+			atomic_store(&s->maybe_frozen[i], FREEZE_NOT);
+	}
 }
 
 void freeze_job_thaw_hook(struct freeze_job *j)
@@ -99,6 +117,7 @@ __attribute__((noreturn)) static void end(struct freeze_job *j,
 {
 	struct freeze_slot *s = j->slot;
 	bool was_frozen = atomic_load(&s->state) == FREEZE_FROZEN, whole;
+	int tries = THAW_TRIES;
 
 	s->why = why;
 	s->error = error;
@@ -106,8 +125,14 @@ __attribute__((noreturn)) static void end(struct freeze_job *j,
 	set_state(j, FREEZE_THAWING);
 	whole = freeze_job_thaw(j);
 	s->is_whole = was_frozen && whole;
+	while (s->thaw_error && --tries) {
+		(void)poll(NULL, 0, THAW_RETRY_MS);
+		(void)freeze_job_thaw(j);
+	}
 	freeze_job_thaw_hook(j);
-	freeze_marker_remove(FREEZE_MARKER_DIR, j->marker);
+	/* Who could not thaw leaves it to others, later. */
+	if (!s->thaw_error)
+		freeze_marker_remove(FREEZE_MARKER_DIR, j->marker);
 	freeze_job_done(j);
 	_exit(0);
 }
@@ -199,15 +224,15 @@ static void freeze_one(struct freeze_job *j, uint32_t i)
 {
 	int r;
 
-	atomic_store(&j->slot->maybe_frozen[i], FREEZE_MAYBE_YET);
+	atomic_store(&j->slot->maybe_frozen[i], FREEZE_BEGUN);
 	r = freeze_target_freeze(&j->targets, i);
 	if (r < 0) {
 		/* What somebody else has frozen is not ours to thaw. */
-		atomic_store(&j->slot->maybe_frozen[i], FREEZE_MAYBE_NOT);
+		atomic_store(&j->slot->maybe_frozen[i], FREEZE_NOT);
 		j->slot->failed_fs = i;
 		end(j, r == -EBUSY ? FREEZE_BUSY : FREEZE_FAILED, r);
 	}
-	atomic_store(&j->slot->maybe_frozen[i], FREEZE_MAYBE_DONE);
+	atomic_store(&j->slot->maybe_frozen[i], FREEZE_IS);
 	if (freeze_now_ns() >= j->slot->deadline_ns) {
 		j->slot->failed_fs = i;
 		end(j, FREEZE_TOO_SLOW, 0);
@@ -219,6 +244,7 @@ void freeze_hold(struct freeze_job *j, pid_t keeper)
 	struct freeze_slot *s = j->slot;
 	int signal_fd = open_signals();
 	uint32_t i;
+	int r;
 
 	(void)prctl(PR_SET_NAME, "understudy-hold");
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -230,6 +256,10 @@ void freeze_hold(struct freeze_job *j, pid_t keeper)
 	s->began_ns = freeze_now_ns();
 	s->deadline_ns = s->began_ns + j->limit_ns;
 	set_state(j, FREEZE_FREEZING);
+	/* (Of a page that is there: it needs none.) */
+	r = freeze_marker_until(j->marker_fd, s->deadline_ns);
+	if (r < 0)
+		end(j, FREEZE_FAILED, r);
 	call_hook(j, signal_fd);
 	for (i = 0; i < j->targets.n_fs; i++) {
 		look(j, signal_fd, 0);

@@ -23,6 +23,8 @@
 
 #define NSEC 1000000000U
 #define MSEC 1000000U
+/* A process that waits for a disk cannot be killed, and is not waited for. */
+#define KILLED_MS 1000
 
 uint64_t freeze_now_ns(void)
 {
@@ -40,6 +42,16 @@ int freeze_ms_until(uint64_t deadline_ns)
 		return 0;
 	ms = (deadline_ns - now + MSEC - 1) / MSEC;
 	return ms > 60000 ? 60000 : (int)ms;
+}
+
+static void adjust_oom(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	(void)!write(fd, "0", 1);
+	(void)close(fd);
 }
 
 __attribute__((noreturn)) static void be_hook(const struct freeze_hook *h)
@@ -61,6 +73,8 @@ __attribute__((noreturn)) static void be_hook(const struct freeze_hook *h)
 	(void)setsid();
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)sched_setscheduler(0, SCHED_OTHER, &normal);
+	/* It may be killed when memory is short, unlike its runner. */
+	adjust_oom();
 	null = open("/dev/null", O_RDWR);
 	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
 	    close_range(3, ~0U, 0) < 0)
@@ -93,6 +107,27 @@ static int wait_for(const struct freeze_hook *h, int pid_fd)
 	}
 }
 
+static pid_t reap(pid_t pid, int *status, int flags)
+{
+	pid_t r;
+
+	do
+		r = waitpid(pid, status, flags);
+	while (r < 0 && errno == EINTR);
+	return r;
+}
+
+/* Until it is no more, or that time has passed. */
+static void wait_end(pid_t pid, int ms)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	(void)poll(&p, 1, ms);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
 int freeze_hook_run(const struct freeze_hook *h, int *status)
 {
 	pid_t pid = fork();
@@ -106,13 +141,12 @@ int freeze_hook_run(const struct freeze_hook *h, int *status)
 	r = pid_fd < 0 ? -errno : wait_for(h, pid_fd);
 	if (pid_fd >= 0)
 		(void)close(pid_fd);
-	if (r != HOOK_ENDED) {
-		/* Maybe it is in no group of its own yet. */
-		(void)kill(pid, SIGKILL);
-		(void)kill(-pid, SIGKILL);
-	}
-	while (waitpid(pid, status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return r;
+	if (r == HOOK_ENDED)
+		return reap(pid, status, 0) < 0 ? -errno : r;
+	/* Maybe it is in no group of its own yet. */
+	(void)kill(pid, SIGKILL);
+	(void)kill(-pid, SIGKILL);
+	*status = SIGKILL;
+	wait_end(pid, KILLED_MS);
+	return reap(pid, status, WNOHANG) < 0 ? -errno : r;
 }

@@ -15,6 +15,7 @@
  */
 struct freeze_job {
 	pid_t pid;			/* the holder; 0: none */
+	bool is_undoing;		/* it has died; pid calls the hook */
 	struct freeze_slot *slot;
 	struct freeze_targets targets;
 	uint64_t limit_ns;
@@ -29,10 +30,14 @@ struct freeze_job {
 /* The holder's life, in a process of its own. */
 __attribute__((noreturn)) void freeze_hold(struct freeze_job *j, pid_t keeper);
 
-/* Thaws what may be frozen. True: all of it still was. */
+/* Thaws what may be frozen; what cannot be thawed is in thaw_error, and is
+ * marked still. True: all of it was frozen until now. */
 bool freeze_job_thaw(struct freeze_job *j);
 /* The thawing half of the hook, if its freezing half may have run. */
 void freeze_job_thaw_hook(struct freeze_job *j);
+/* The early part of the above: what is frozen for certain, while its holder
+ * waits for the kernel to freeze another one. */
+void freeze_job_thaw_frozen(struct freeze_job *j);
 /* Nothing is held any more: the daemon may look. */
 void freeze_job_done(struct freeze_job *j);
 

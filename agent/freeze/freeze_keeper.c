@@ -3,8 +3,9 @@
  * The keeper: takes the daemon's requests, starts a holder for each, and
  * guards it. It has all that a holder has open, so that it can thaw when the
  * holder was killed; one that was stopped, or that lets its time go by, it
- * kills; while one is inside of a freezing that hangs, it thaws what that one
- * had frozen before. When the keeper itself dies, each holder gets a signal and thaws.
+ * kills; and what it has frozen while the kernel still freezes the next one is
+ * thawed from here when time is up. When the keeper itself dies, each holder
+ * gets a signal and thaws.
  *
  * Of what it is asked it believes nothing; the worst that a request can do is
  * to hold a filesystem for FREEZE_LIMIT_MAX_NS, and to run a program with the
@@ -50,6 +51,7 @@ static void close_job(struct freeze_job *j)
 		(void)close(j->marker_fd);
 	j->life_fd = j->event_fd = j->marker_fd = -1;
 	j->pid = 0;
+	j->is_undoing = false;
 }
 
 /* ---- requests ---- */
@@ -76,7 +78,8 @@ static int begin(struct freeze_job *j, const struct freeze_request *q,
 	r = freeze_targets_open(q, &j->targets, failed);
 	if (r < 0)
 		return r;
-	r = j->marker_fd = freeze_marker_make(FREEZE_MARKER_DIR, q, j->marker);
+	r = j->marker_fd = freeze_marker_make(FREEZE_MARKER_DIR, q,
+					       j->targets.devs, j->marker);
 	if (r < 0) {
 		*failed = FREEZE_FS_MAX;
 		return r;
@@ -99,6 +102,19 @@ static int begin(struct freeze_job *j, const struct freeze_request *q,
 	freeze_hold(j, keeper);
 }
 
+/* The daemon uses a slot again as soon as it is done; who used it has nothing
+ * to do any more but to end. */
+static void leave_done(struct freeze_job *j)
+{
+	if (!j->pid || atomic_load(&j->slot->state) != FREEZE_DONE)
+		return;
+	(void)kill(j->pid, SIGKILL);
+	while (waitpid(j->pid, NULL, 0) < 0)
+		if (errno != EINTR)
+			return;
+	close_job(j);
+}
+
 static int accept_request(const struct freeze_request *q, ssize_t n,
 			  const int fds[2], uint32_t *failed)
 {
@@ -109,6 +125,7 @@ static int accept_request(const struct freeze_request *q, ssize_t n,
 	    !freeze_request_is_sound(q))
 		return -EPROTO;
 	j = &k.jobs[q->slot];
+	leave_done(j);
 	if (j->pid)
 		return -EBUSY;
 	*j = (struct freeze_job){
@@ -166,33 +183,51 @@ static bool serve_one(void)
 
 /* ---- guarding ---- */
 
-/* In a process of its own: a program may take its time. */
-static void undo_hook(struct freeze_job *j)
+/*
+ * In a process of its own, which has the slot until it has ended: a program may
+ * take its time. False: it cannot be, and the marker stays.
+ */
+static bool undo_hook(struct freeze_job *j)
 {
-	pid_t pid;
+	pid_t pid = fork();
 
-	if (!atomic_load(&j->slot->maybe_hooked)) {
-		freeze_marker_remove(FREEZE_MARKER_DIR, j->marker);
-		return;
+	if (pid > 0) {
+		j->pid = pid;
+		j->is_undoing = true;
 	}
-	pid = fork();
 	if (pid)
-		return;			/* of a failure the marker is left */
+		return pid > 0;
+	forget_others(j);
 	freeze_job_thaw_hook(j);
-	freeze_marker_remove(FREEZE_MARKER_DIR, j->marker);
+	if (!j->slot->thaw_error)
+		freeze_marker_remove(FREEZE_MARKER_DIR, j->marker);
+	freeze_job_done(j);
 	_exit(0);
 }
 
+/* The holder, or who was to call the hook in its place. */
 static void holder_ended(struct freeze_job *j)
 {
-	if (atomic_load(&j->slot->state) != FREEZE_DONE) {
-		j->slot->thaw_ns = freeze_now_ns();
-		(void)freeze_job_thaw(j);
-		j->slot->is_whole = false;
-		j->slot->why = FREEZE_HELPER_DIED;
-		undo_hook(j);
-		freeze_job_done(j);
+	struct freeze_slot *s = j->slot;
+
+	if (atomic_load(&s->state) == FREEZE_DONE) {
+		close_job(j);
+		return;
 	}
+	if (!j->is_undoing) {
+		s->thaw_ns = freeze_now_ns();
+		(void)freeze_job_thaw(j);
+		s->is_whole = false;
+		s->why = FREEZE_HELPER_DIED;
+		atomic_store(&s->state, FREEZE_THAWING);
+		if (atomic_load(&s->maybe_hooked) && undo_hook(j))
+			return;
+	}
+	if (atomic_load(&s->maybe_hooked))
+		s->thaw_hook_status = -1;
+	else if (!s->thaw_error)
+		freeze_marker_remove(FREEZE_MARKER_DIR, j->marker);
+	freeze_job_done(j);
 	close_job(j);
 }
 
@@ -223,24 +258,6 @@ static void reap(void)
 	}
 }
 
-/*
- * The holder is inside of a freezing that does not return, a device of it
- * hangs; nobody else has to wait for that. Its hold comes to nothing: it sees
- * that time is up, or its daemon gone, as soon as it returns.
- */
-static void thaw_beside(struct freeze_job *j)
-{
-	uint32_t i = FREEZE_FS_MAX;
-
-	while (i--) {
-		if (atomic_load(&j->slot->maybe_frozen[i]) !=
-		    FREEZE_MAYBE_DONE)
-			continue;
-		(void)freeze_target_thaw(&j->targets, i);
-		atomic_store(&j->slot->maybe_frozen[i], FREEZE_MAYBE_NOT);
-	}
-}
-
 /* How many there are. */
 static uint32_t watch(bool has_daemon)
 {
@@ -256,11 +273,11 @@ static uint32_t watch(bool has_daemon)
 			continue;
 		n++;
 		state = atomic_load(&j->slot->state);
-		is_over = now > j->slot->deadline_ns + OVERDUE_NS;
+		is_over = now >= j->slot->deadline_ns + OVERDUE_NS;
 		if (state == FREEZE_FROZEN && is_over)
 			(void)kill(j->pid, SIGKILL);
 		else if (state == FREEZE_FREEZING && (is_over || !has_daemon))
-			thaw_beside(j);
+			freeze_job_thaw_frozen(j);
 	}
 	return n;
 }
@@ -273,7 +290,7 @@ static void take_signals(void)
 
 	while (read(k.signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
 		for (i = 0; i < FREEZE_SLOTS && si.ssi_signo != SIGCHLD; i++)
-			if (k.jobs[i].pid)
+			if (k.jobs[i].pid && !k.jobs[i].is_undoing)
 				(void)kill(k.jobs[i].pid, SIGTERM);
 }
 

@@ -20,15 +20,18 @@
 
 #include "base/fault.h"
 
-int freeze_open_mount(const char *path, uint64_t mount_id)
+int freeze_open_mount(const char *path, uint64_t mount_id, dev_t dev)
 {
 	struct statx stx;
+	struct stat st;
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 
 	if (fd < 0)
 		return -errno;
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) == 0 &&
 	    stx.stx_mask & STATX_MNT_ID && stx.stx_mnt_id == mount_id)
+		return fd;
+	if (dev && fstat(fd, &st) == 0 && st.st_dev == dev)
 		return fd;
 	(void)close(fd);
 	return -ESTALE;
@@ -44,7 +47,7 @@ static int open_fs(const struct freeze_request *q, uint32_t fs)
 		if (q->mounts[i].fs != fs)
 			continue;
 		r = freeze_open_mount(q->paths + q->mounts[i].path,
-				      q->mounts[i].mount_id);
+				      q->mounts[i].mount_id, 0);
 		if (r >= 0)
 			return r;
 	}
@@ -54,12 +57,18 @@ static int open_fs(const struct freeze_request *q, uint32_t fs)
 int freeze_targets_open(const struct freeze_request *q,
 			struct freeze_targets *t, uint32_t *failed)
 {
+	struct stat st;
 	int r = 0;
 
 	*t = (struct freeze_targets){ 0 };
-	for (; t->n_fs < q->n_fs && r >= 0; t->n_fs += r >= 0) {
+	while (t->n_fs < q->n_fs && r >= 0) {
 		*failed = t->n_fs;
-		r = t->fs_fd[t->n_fs] = open_fs(q, t->n_fs);
+		r = open_fs(q, t->n_fs);
+		if (r < 0)
+			break;
+		t->fs_fd[t->n_fs++] = r;
+		r = fstat(r, &st) < 0 ? -errno : 0;
+		t->devs[t->n_fs - 1] = st.st_dev;
 	}
 	if (r >= 0)
 		return 0;

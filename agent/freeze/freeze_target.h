@@ -3,6 +3,7 @@
 #define FREEZE_FREEZE_TARGET_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "freeze/freeze_abi.h"
 
@@ -13,6 +14,7 @@
 struct freeze_targets {
 	uint32_t n_fs;
 	int fs_fd[FREEZE_FS_MAX];	/* a directory on each */
+	dev_t devs[FREEZE_FS_MAX];	/* as stat has it */
 };
 
 /* 0; negative errno, and the filesystem in *failed. Closes what it opened. */
@@ -27,8 +29,9 @@ int freeze_target_freeze(const struct freeze_targets *t, uint32_t i);
 /* -EINVAL: it was not frozen any more. */
 int freeze_target_thaw(const struct freeze_targets *t, uint32_t i);
 
-/* The directory where this mount is found: descriptor, or -ESTALE when another
- * one is there now, or negative errno. */
-int freeze_open_mount(const char *path, uint64_t mount_id);
+/* The directory where this mount is found, or another one of this device (0:
+ * no other): descriptor, or -ESTALE when something else is there now, or
+ * negative errno. */
+int freeze_open_mount(const char *path, uint64_t mount_id, dev_t dev);
 
 #endif

@@ -34,7 +34,8 @@
 #include "base/clock.h"
 #include "base/sendfds.h"
 
-#define HELLO_MS 10000
+/* Before it says hello it undoes what was left behind. */
+#define HELLO_MS (FREEZE_HOOK_THAW_NS / NSEC_PER_MSEC + 5000)
 #define REPLY_MS 10000
 #define SLICE_MS 50
 /* Thawing is quick; the hook's half of it has its own limit. */
@@ -349,11 +350,14 @@ static int cannot_open(const struct freeze_order *o,
 	bool is_marker = reply->failed_fs >= FREEZE_FS_MAX;
 	char fs[FS_TEXT_BYTES];
 
-	return err_sys(err, reply->error, "quiesce-failed",
-		       is_marker ? "/run/understudy" :
-				   fs_text(o, reply->failed_fs, fs),
-		       is_marker ? "note what is going to be frozen" :
-				   "open it to freeze it");
+	if (!is_marker)
+		return err_sys(err, reply->error, "quiesce-failed",
+			       fs_text(o, reply->failed_fs, fs),
+			       "open it to freeze it");
+	err_sys(err, reply->error, "quiesce-failed", "/run/understudy/holds",
+		"note what is going to be frozen");
+	err_done(err, "nothing is frozen");
+	return err_remedy(err, "make room in /run, or make it writable");
 }
 
 /* A hold that is on its way; under the lock. */
@@ -446,6 +450,14 @@ static int still_frozen(const char *volume, struct err *err)
 			  "understudyd");
 }
 
+static int cannot_thaw(const struct freeze_hold *h, struct err *err)
+{
+	err_sys(err, h->s->thaw_error, "still-frozen", h->o.q.volume,
+		"quiesce: thaw it");
+	return err_remedy(err, "fsfreeze --unfreeze, or understudy-freeze "
+			  "--thaw");
+}
+
 static int is_possible(const struct freeze_order *o, struct err *err)
 {
 	if (!freezer_is_there())
@@ -526,6 +538,8 @@ int freezer_again(struct freeze_hold *h, uint64_t patience_ns,
 
 int freezer_hold(struct freeze_hold *h, struct err *err)
 {
+	uint64_t until = clock_mono_ns(clock_real()) + h->o.q.limit_ns +
+			 THAW_GRACE_NS;
 	enum freeze_state s;
 	const char go = FREEZE_GO;
 
@@ -537,9 +551,13 @@ int freezer_hold(struct freeze_hold *h, struct err *err)
 			return 0;
 		if (s >= FREEZE_THAWING)
 			break;
-		/* From here on its own limit counts. */
+		/* From here on its own limit counts; but the kernel may take
+		 * longer, and others need this thread. */
 		if (wait_slice(h) == -ECONNRESET && !wait_done(h, THAW_GRACE_NS))
 			break;
+		if (clock_mono_ns(clock_real()) > until &&
+		    state_of(h) < FREEZE_FROZEN)
+			return still_frozen(h->o.q.volume, err);
 	}
 	if (!wait_done(h, FREEZE_HOOK_THAW_NS + THAW_GRACE_NS))
 		return still_frozen(h->o.q.volume, err);
@@ -555,6 +573,7 @@ int freezer_release(struct freeze_hold *h, struct freeze_result *out,
 		    struct err *err)
 {
 	bool done;
+	int r = 0;
 
 	(void)close(TAKE_FD(h->pipe_fd));
 	memset(out, 0, sizeof(*out));
@@ -570,7 +589,9 @@ int freezer_release(struct freeze_hold *h, struct freeze_result *out,
 			.thaw_hook_failed = h->s->thaw_hook_status != 0,
 		};
 	if (!done)
-		still_frozen(h->o.q.volume, err);
+		r = still_frozen(h->o.q.volume, err);
+	else if (h->s->thaw_error)
+		r = cannot_thaw(h, err);
 	end_hold(h, done);
-	return done ? 0 : -ETIMEDOUT;
+	return r;
 }

@@ -76,8 +76,8 @@ struct freeze_result {
 	bool thaw_hook_failed;
 };
 
-/* Thaws if it is held, and says what was. h is gone afterwards. 0; -ETIMEDOUT
- * "still-frozen": the helper does not say that it has thawed. */
+/* Thaws if it is held, and says what was. h is gone afterwards. 0; negative
+ * errno "still-frozen": it cannot be thawed, or the helper does not say so. */
 int freezer_release(struct freeze_hold *h, struct freeze_result *out,
 		    struct err *err);
 

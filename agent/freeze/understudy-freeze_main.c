@@ -64,6 +64,20 @@ static int serve(void)
 	return freeze_keep(SOCKET_FD, &hello);
 }
 
+/* With no more rights than one that serves: hooks may be called. */
+static int thaw(void)
+{
+	struct freeze_hello hello = { .version = FREEZE_VERSION };
+	int failed = 0, r = freeze_confine(&hello);
+
+	if (r < 0) {
+		(void)fprintf(stderr, "understudy-freeze: privileges: %s\n",
+			      strerror(-r));
+		return 1;
+	}
+	return sweep(false, &failed) < 0 || failed;
+}
+
 int main(int argc, char **argv)
 {
 	int failed = 0;
@@ -71,7 +85,7 @@ int main(int argc, char **argv)
 	if (argc == 2 && !strcmp(argv[1], "--serve"))
 		return serve();
 	if (argc == 2 && !strcmp(argv[1], "--thaw"))
-		return sweep(false, &failed) < 0 || failed;
+		return thaw();
 	if (argc == 2 && !strcmp(argv[1], "--look"))
 		return sweep(true, &failed) != 0;
 	(void)fputs("usage: understudy-freeze --thaw | --look\n", stderr);

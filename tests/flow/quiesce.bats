@@ -8,6 +8,7 @@
 # dies, stops or hangs. The moment in which a filesystem is frozen is kept open
 # by the user's hook, which stops the daemon just before it.
 
+# shellcheck disable=SC2030,SC2031 # each test has its own
 bats_require_minimum_version 1.5.0
 
 load ../lib/flow
@@ -83,7 +84,8 @@ image_of()
 @test "ext4 under load: a frozen point needs no journal replay, a crash point does" {
 	local seq seqs=() n
 
-	held_pair ext4 128MiB "quiesce = freeze" "interval = 50ms"
+	held_pair ext4 128MiB "quiesce = freeze" "interval = 50ms" \
+		"quiesce-limit = 5s"
 	rig_spawn facts "$TOOLS/fsfacts" run "$MNT" "$RIG/facts" 7
 	for n in 1 2 3; do
 		# Only in the page cache until then.
@@ -112,13 +114,14 @@ image_of()
 	[ "$(counter vol holds_failed)" = 0 ]
 	wait_for 5 bash -c "'$BUILD/understudyctl' --config \
 		'$RIG/source.conf' events | grep -q 'for a point of kind frozen'"
-	jq -en "$(counter vol last_hold_seconds) < 0.6"
+	jq -en "$(counter vol last_hold_seconds) < 5.2"
 }
 
 @test "the kind of the last point is what it was, also after a restart" {
 	local seq
 
-	held_pair ext4 64MiB "quiesce = freeze" "interval = 1h"
+	held_pair ext4 64MiB "quiesce = freeze" "interval = 1h" \
+		"quiesce-limit = 5s"
 	seq=$(sync_point vol --quiesce)
 	field_is vol last_point.kind frozen
 	# What a thaw writes would be in another point.
@@ -187,7 +190,7 @@ image_of()
 	# The limit ran out before the flip: no claim.
 	wait_for 20 grep -q 'limit ran out before the flip' "$RIG/sync.out"
 	nothing_is_left "$keeper"
-	run ! is_frozen
+	run ! is_frozen 5000
 	rm "$RIG/on-freeze"
 	[ "$(point_field vol "$(sync_point vol --quiesce)" kind)" = app ]
 	# Killed: at once, the hook's other half too.
@@ -243,6 +246,28 @@ image_of()
 	[ "$(point_field vol "$(sync_point vol --quiesce)" kind)" = app ]
 }
 
+# The next hold has its slot.
+@test "a hook that takes its time to let go is waited for, also when its holder was killed" {
+	held_pair ext4 64MiB "quiesce = hook:$RIG/hook" "quiesce-limit = 30s" \
+		"interval = 1h"
+	freeze_and_stay
+	cat >"$RIG/on-thaw" <<-SH
+		for i in \$(seq 30); do
+			[ -e $RIG/second ] || sleep 0.05
+		done
+		echo "let go" >>$RIG/hook.log
+	SH
+	echo ": >$RIG/second" >"$RIG/on-freeze"
+	kill -KILL "$(holder_pid)"
+	thawed_within 2000
+	kill -CONT "${DAEMON[source]}"
+	rig_kill sync || true
+	[ "$(point_field vol "$(sync_point vol --quiesce)" kind)" = app ]
+	[ "$(paste -sd, "$RIG/hook.log")" = \
+		"freeze vol vol,thaw vol vol,let go,freeze vol vol,thaw vol vol,let go" ]
+	"$BUILD/understudy-freeze" --look
+}
+
 # Nobody is left who could thaw.
 kill_all()
 {
@@ -257,11 +282,30 @@ kill_all()
 	rig_kill sync || true
 }
 
+# With mounts of its own, which end with it; as a service manager may do it.
+in_own_namespace()
+{
+	printf '#!/bin/sh\n%s\nexec "%s" "$@"\n' "${1:-}" \
+		"$BUILD/understudyd" >"$RIG/inside"
+	printf '#!/bin/sh\nexec unshare --mount "%s" "$@"\n' "$RIG/inside" \
+		>"$RIG/outside"
+	chmod 755 "$RIG/inside" "$RIG/outside"
+	daemon_start_program source "$RIG/outside"
+}
+
 @test "what was left frozen when all were killed is thawed by the next daemon, and by doctor" {
 	held_pair ext4 64MiB "quiesce = hook:$RIG/hook" "quiesce-limit = 30s"
+	daemon_stop source
+	in_own_namespace
+	wait_for 30 volume_is vol protected
 	freeze_and_stay
 	kill_all
 	is_frozen 500
+	# Who may not thaw does not forget it.
+	run -1 setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \
+		"$BUILD/understudy-freeze" --thaw
+	[[ $output == *"$MNT was left frozen: Operation not permitted"* ]]
+	is_frozen 100
 	run -1 "$BUILD/understudy-freeze" --look
 	[[ $output == *"volume vol: $MNT was left frozen"* ]]
 	is_frozen 100
@@ -374,31 +418,158 @@ kill_all()
 		"$RIG/source.log"
 }
 
-# With -P its partitions go when it does.
-partitionable()
+# lies_on_it WHAT: refused for that, and not frozen
+lies_on_it()
 {
-	truncate -s 96MiB "$RIG/vol.img"
-	LOOP["vol"]=$(losetup -P -f --show "$RIG/vol.img")
+	fails 4 ctl sync vol --quiesce
+	[[ $output == *"$1 lies on it"*"another filesystem"* ]] ||
+		{ echo "$output"; false; }
+	run ! is_frozen 5000
 }
 
-@test "partitions: each filesystem is frozen; one that cannot be spoils the claim" {
+@test "binary, helper or log on the filesystem that would be frozen: refused, by name" {
+	held_pair ext4 64MiB "quiesce = freeze" "quiesce-limit = 5s"
+	daemon_stop source
+	# The helper is looked for beside the program, and is a link here.
+	mkdir "$MNT/bin" "$RIG/bin"
+	cp "$BUILD/understudyd" "$MNT/bin/"
+	ln -s "$BUILD/understudy-freeze" "$MNT/bin/"
+	daemon_start_program source "$MNT/bin/understudyd"
+	wait_for 20 volume_is vol protected
+	lies_on_it "the daemon"
+	daemon_stop source
+	cp "$BUILD/understudyd" "$RIG/bin/"
+	cp "$BUILD/understudy-freeze" "$MNT/bin/freeze"
+	ln -s "$MNT/bin/freeze" "$RIG/bin/understudy-freeze"
+	daemon_start_program source "$RIG/bin/understudyd"
+	wait_for 20 volume_is vol protected
+	lies_on_it "the helper"
+	daemon_stop source
+	mv "$RIG/source.log" "$MNT/"
+	ln -s "$MNT/source.log" "$RIG/source.log"
+	daemon_start source
+	wait_for 20 volume_is vol protected
+	lies_on_it "the daemon's log"
+	daemon_stop source
+	rm "$RIG/source.log"
+	# Negative control: nothing lies there any more.
+	daemon_start source
+	wait_for 20 volume_is vol protected
+	[ "$(point_field vol "$(sync_point vol --quiesce)" kind)" = frozen ]
+}
+
+@test "no room for the note of what will be frozen: told, and nothing is held" {
+	local seq
+
+	held_pair ext4 64MiB "quiesce = hook:$RIG/hook" "quiesce-limit = 5s"
+	daemon_stop source
+	in_own_namespace "mkdir -p /run/understudy &&
+		mount -t tmpfs -o size=4k none /run/understudy &&
+		head -c 4096 /dev/zero >/run/understudy/full"
+	wait_for 20 volume_is vol protected
+	seq=$(volume_field vol last_point.seq)
+	fails 1 ctl sync vol --quiesce
+	[[ $output == *"/run/understudy/holds: note what is going to be frozen: No space left"* ]]
+	[[ $output == *"make room in /run"* ]]
+	run ! is_frozen 5000
+	[ ! -e "$RIG/hook.log" ]
+	nsenter --mount -t "${DAEMON[source]}" rm /run/understudy/full
+	[ "$(point_field vol "$(sync_point vol --quiesce)" kind)" = app ]
+	nsenter --mount -t "${DAEMON[source]}" \
+		mount -o remount,ro /run/understudy
+	fails 1 ctl sync vol --quiesce
+	[[ $output == *"holds: note what is going to be frozen: Read-only"* ]]
+	run ! is_frozen 5000
+	# Points go on.
+	[ "$(point_field vol "$(sync_point vol)" kind)" = crash ]
+}
+
+@test "mounted twice, also in another namespace: it is one filesystem, and frozen" {
+	held_pair ext4 64MiB "quiesce = freeze" "quiesce-limit = 5s"
+	rig_mount "$DEV" "$RIG/again"
+	rig_spawn elsewhere unshare --mount sh -c \
+		"umount $RIG/again && echo ready && exec tail -f /dev/null"
+	wait_for 5 grep -q ready "$RIG/elsewhere.out"
+	head -c 1000000 /dev/urandom >"$RIG/again/cached"
+	[ "$(point_field vol "$(sync_point vol --quiesce)" kind)" = frozen ]
+	rig_umount "$MNT"
+	head -c 1000000 /dev/urandom >"$RIG/again/cached2"
+	[ "$(point_field vol "$(sync_point vol --quiesce)" kind)" = frozen ]
+	thawed_within 1000 "$RIG/again"
+	# It is elsewhere only, from here on.
+	rig_umount "$RIG/again"
+	fails 4 ctl sync vol --quiesce
+	[[ $output == *"is in use, by a mount elsewhere"* ]]
+	rig_kill elsewhere || true
+}
+
+# Its mount names one of them, whichever.
+@test "btrfs over two devices: either volume finds it, and one hold freezes it" {
+	local name seq
+
+	grep -qw btrfs /proc/filesystems || modprobe btrfs ||
+		skip "the kernel has no btrfs"
+	rig_loop a 128MiB
+	rig_loop b 128MiB
+	mkfs.btrfs -q -m raid1 -d single "${LOOP[a]}" "${LOOP[b]}"
+	rig_mount "${LOOP[a]}" "$RIG/mnt"
+	btrfs subvolume create "$RIG/mnt/sub"
+	# A place that is another device for stat.
+	mkdir "$RIG/sub"
+	mount -o subvol=sub "${LOOP[b]}" "$RIG/sub"
+	# shellcheck disable=SC2034 # for rig_end
+	MOUNTED["$RIG/sub"]=1
+	rig_replica >/dev/null
+	rig_volume a "${LOOP[a]}" "quiesce = freeze" "quiesce-limit = 5s"
+	rig_volume b "${LOOP[b]}" "quiesce = freeze" "quiesce-limit = 5s"
+	rig_source
+	for name in a b; do
+		wait_for 30 volume_is $name protected
+		head -c 1000000 /dev/urandom >"$RIG/mnt/cached"
+		seq=$(sync_point $name --quiesce)
+		[ "$(point_field $name "$seq" kind)" = frozen ]
+	done
+	rig_umount "$RIG/mnt"
+	[ "$(point_field b "$(sync_point b --quiesce)" kind)" = frozen ]
+	# Frozen already, by whichever of its places.
+	fsfreeze --freeze "$RIG/sub"
+	run ctl sync a --quiesce
+	fsfreeze --unfreeze "$RIG/sub"
+	[ "$status" = 4 ]
+	[[ $output == *"somebody else has frozen"* ]]
+	thawed_within 1000 "$RIG/sub"
+}
+
+# Two filesystems in one volume, on $RIG/p1 and $RIG/p2. With -P its partitions
+# go when it does.
+partitioned()
+{
 	local part dev
 
-	partitionable
-	dev=${LOOP[vol]}
+	truncate -s 96MiB "$RIG/vol.img"
+	dev=$(losetup -P -f --show "$RIG/vol.img")
+	LOOP["vol"]=$dev
 	for part in 1 2; do
 		addpart "$dev" $part $((2048 + (part - 1) * 90112)) 90112
 		wait_for 10 test -b "${dev}p$part"
 		mkfs.ext4 -q "${dev}p$part"
 		rig_mount "${dev}p$part" "$RIG/p$part"
 	done
+}
+
+@test "partitions: each filesystem is frozen; one that cannot be spoils the claim" {
+	local part dev seq
+
+	partitioned
+	dev=${LOOP[vol]}
 	rig_replica >/dev/null
-	rig_volume vol "$dev" "quiesce = freeze"
+	rig_volume vol "$dev" "quiesce = freeze" "quiesce-limit = 5s"
 	rig_source
 	wait_for 30 volume_is vol protected
-	[ "$(point_field vol "$(sync_point vol --quiesce)" kind)" = frozen ]
-	rm -f "$RIG/image"
-	rctl restore vol --to "$RIG/image" >/dev/null
+	seq=$(sync_point vol --quiesce)
+	[ "$(point_field vol "$seq" kind)" = frozen ]
+	# The next one has what the thaw has written.
+	image_of "$seq"
 	for part in 1 2; do
 		dd if="$RIG/image" of="$RIG/part" bs=512 status=none \
 			skip="$(cat /sys/class/block/"${dev##*/}p$part"/start)" \
@@ -413,6 +584,37 @@ partitionable()
 	[[ $output == *"$RIG/p2"* ]]
 	# The first one was let go again.
 	thawed_within 1000 "$RIG/p1"
+}
+
+# Who waits for a pipe in the middle of a write: a freezing waits for him, and
+# cannot be ended.
+writes_from_a_pipe()
+{
+	exec python3 -c "import os
+r, w = os.pipe()
+f = os.open('$RIG/p2/slow', os.O_WRONLY | os.O_CREAT)
+open('$RIG/writes', 'w')
+os.splice(r, f, 4096)"
+}
+
+@test "a filesystem that takes long to freeze does not keep another one frozen past the limit" {
+	partitioned
+	rig_replica >/dev/null
+	rig_volume vol "${LOOP[vol]}" "quiesce = freeze" "quiesce-limit = 1s"
+	rig_source
+	wait_for 30 volume_is vol protected
+	rig_spawn_function writes_from_a_pipe
+	wait_for 10 test -e "$RIG/writes"
+	rig_spawn sync "$BUILD/understudyctl" --config "$RIG/source.conf" \
+		sync vol --quiesce --timeout 30s
+	wait_for 10 "$TOOLS/frozen" "$RIG/p1" 200
+	thawed_within 1500 "$RIG/p1"
+	# Meanwhile.
+	"$TOOLS/frozen" "$RIG/p2" 100
+	rig_kill writes_from_a_pipe || true
+	thawed_within 1000 "$RIG/p2"
+	wait_for 20 grep -q 'took longer than 1000 ms' "$RIG/sync.out"
+	rig_kill sync || true
 }
 
 @test "on-contention = quiesce: blocks that are never at rest are cut all the same" {

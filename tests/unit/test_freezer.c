@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "freeze/freeze_hook.h"
+#include "freeze/freeze_job.h"
 #include "freeze/freeze_marker.h"
 #include "freeze/freezer.h"
 #include "tap.h"
@@ -164,6 +165,28 @@ TEST(a_hook_is_told_what_to_do_and_its_status_is_seen)
 	EXPECT_INT(WEXITSTATUS(status), 127);
 }
 
+static void set_oom(const char *text)
+{
+	FILE *f = fopen("/proc/self/oom_score_adj", "we");
+
+	ASSERT_NOT_NULL(f);
+	ASSERT_GE(fputs(text, f), 0);
+	ASSERT_OK(fclose(f));
+}
+
+TEST(a_hook_may_be_killed_when_memory_is_short)
+{
+	char path[64];
+	int status;
+
+	script(path, "exit $(($(cat /proc/self/oom_score_adj) != 0))");
+	set_oom("500");
+	EXPECT_INT(hook(path, 10000, &status), HOOK_ENDED);
+	set_oom("0");
+	EXPECT_INT(status, 0);
+	script_free(path);
+}
+
 TEST(a_hook_that_hangs_is_killed_with_its_children)
 {
 	uint64_t before = freeze_now_ns();
@@ -197,6 +220,28 @@ TEST(a_hook_is_ended_when_the_daemon_is)
 	script_free(path);
 }
 
+/* ---- thawing ---- */
+
+TEST(what_could_not_be_thawed_is_not_forgotten_and_no_hold_was_whole)
+{
+	struct freeze_slot slot = { 0 };
+	struct freeze_job j = { .slot = &slot, .targets = { .n_fs = 2 } };
+
+	j.targets.fs_fd[0] = j.targets.fs_fd[1] = -1;
+	slot.maybe_frozen[0] = FREEZE_BEGUN;
+	slot.maybe_frozen[1] = FREEZE_IS;
+	freeze_job_thaw_frozen(&j);
+	EXPECT_INT(slot.maybe_frozen[1], FREEZE_IS);
+	EXPECT_FALSE(freeze_job_thaw(&j));
+	EXPECT_INT(slot.thaw_error, -EBADF);
+	EXPECT_INT(slot.maybe_frozen[0], FREEZE_BEGUN);
+	EXPECT_INT(slot.maybe_frozen[1], FREEZE_IS);
+	/* Thawed by another one, in the meantime. */
+	slot.maybe_frozen[0] = slot.maybe_frozen[1] = FREEZE_NOT;
+	EXPECT_FALSE(freeze_job_thaw(&j));
+	EXPECT_INT(slot.thaw_error, 0);
+}
+
 /* ---- markers ---- */
 
 struct told {
@@ -214,6 +259,24 @@ static void tell(void *arg, const struct freeze_left *l)
 		       l->volume, l->what, l->result);
 }
 
+static const dev_t devs[FREEZE_FS_MAX];
+
+static void own_holds(char dir[64], char sub[80])
+{
+	strcpy(dir, "/tmp/us-hold-XXXXXX");
+	ASSERT_NOT_NULL(mkdtemp(dir));
+	(void)snprintf(sub, 80, "%s/run/holds", dir);
+}
+
+/* Nothing is left in it. */
+static void own_holds_end(char dir[64], char sub[80])
+{
+	ASSERT_OK(rmdir(sub));
+	*strrchr(sub, '/') = 0;
+	ASSERT_OK(rmdir(sub));
+	ASSERT_OK(rmdir(dir));
+}
+
 TEST(a_marker_is_left_behind_when_nobody_holds_its_lock)
 {
 	struct freeze_order o = an_order();
@@ -221,29 +284,118 @@ TEST(a_marker_is_left_behind_when_nobody_holds_its_lock)
 	struct told t = { 0 };
 	int fd;
 
-	strcpy(dir, "/tmp/us-hold-XXXXXX");
-	ASSERT_NOT_NULL(mkdtemp(dir));
-	(void)snprintf(sub, sizeof(sub), "%s/run/holds", dir);
+	own_holds(dir, sub);
 	EXPECT_INT(freeze_marker_sweep(sub, false, tell, &t), 0);
-	fd = freeze_marker_make(sub, &o.q, name);
+	fd = freeze_marker_make(sub, &o.q, devs, name);
 	ASSERT_GE(fd, 0);
 	EXPECT_INT(freeze_marker_sweep(sub, true, tell, &t), 0);
 	(void)close(fd);
 	EXPECT_INT(freeze_marker_sweep(sub, true, tell, &t), 1);
-	EXPECT_STR(t.text, "vol /srv/a 1\nvol /srv/b 1\nvol /srv/a again 1\n");
+	EXPECT_STR(t.text, "vol /srv/a 1\nvol /srv/b 1\n");
 	freeze_marker_remove(sub, name);
 	EXPECT_INT(freeze_marker_sweep(sub, true, tell, &t), 0);
-	ASSERT_OK(rmdir(sub));
-	*strrchr(sub, '/') = 0;
-	ASSERT_OK(rmdir(sub));
-	ASSERT_OK(rmdir(dir));
+	own_holds_end(dir, sub);
+}
+
+/* Its paths lead nowhere. */
+TEST(a_marker_stays_while_something_of_it_cannot_be_thawed)
+{
+	struct freeze_order o = an_order();
+	char dir[64], sub[80], first[64], second[64];
+	struct told t = { 0 };
+	int fd;
+
+	own_holds(dir, sub);
+	fd = freeze_marker_make(sub, &o.q, devs, first);
+	ASSERT_GE(fd, 0);
+	(void)close(fd);
+	EXPECT_INT(freeze_marker_sweep(sub, false, tell, &t), 1);
+	EXPECT_STR(t.text, "vol /srv/a -2\nvol /srv/b -2\n");
+	EXPECT_INT(freeze_marker_sweep(sub, false, tell, &t), 1);
+	EXPECT_INT(t.n, 4);
+	/* The next hold does not write over it. */
+	fd = freeze_marker_make(sub, &o.q, devs, second);
+	ASSERT_GE(fd, 0);
+	EXPECT_TRUE(strcmp(first, second) != 0);
+	EXPECT_INT(freeze_marker_sweep(sub, true, tell, &t), 1);
+	(void)close(fd);
+	freeze_marker_remove(sub, first);
+	freeze_marker_remove(sub, second);
+	own_holds_end(dir, sub);
+}
+
+TEST(what_cannot_be_written_down_makes_no_marker)
+{
+	struct freeze_order o = an_order();
+	char dir[64], sub[80], name[64];
+
+	own_holds(dir, sub);
+	ASSERT_OK(freeze_order_mount(&o, 2, "/srv/\nfs 0 0 0 /", 34));
+	EXPECT_INT(freeze_marker_make(sub, &o.q, devs, name), -EINVAL);
+	/* Another place of it will do. */
+	ASSERT_OK(freeze_order_mount(&o, 2, "/srv/c", 35));
+	ASSERT_OK(close(freeze_marker_make(sub, &o.q, devs, name)));
+	freeze_marker_remove(sub, name);
+	own_holds_end(dir, sub);
+}
+
+TEST(a_holder_that_was_stopped_does_not_keep_a_filesystem_frozen)
+{
+	struct freeze_order o = an_order();
+	char dir[64], sub[80], name[64];
+	uint64_t now = freeze_now_ns();
+	struct told t = { 0 };
+	int fd;
+
+	own_holds(dir, sub);
+	fd = freeze_marker_make(sub, &o.q, devs, name);
+	ASSERT_GE(fd, 0);
+	ASSERT_OK(freeze_marker_until(fd, now - NSEC_PER_SEC));
+	EXPECT_INT(freeze_marker_sweep(sub, false, tell, &t), 0);
+	ASSERT_OK(freeze_marker_until(fd, now - FREEZE_HOOK_THAW_NS -
+						  2 * NSEC_PER_SEC));
+	EXPECT_INT(freeze_marker_sweep(sub, false, tell, &t), 1);
+	EXPECT_STR(t.text, "vol /srv/a -2\nvol /srv/b -2\n");
+	(void)close(fd);
+	freeze_marker_remove(sub, name);
+	own_holds_end(dir, sub);
+}
+
+/* Each waits for the other. */
+TEST(hooks_of_what_was_left_behind_run_at_the_same_time)
+{
+	char dir[64], sub[80], name[64], path[2][64], text[512], base[2][80];
+	struct told t = { 0 };
+	struct freeze_order o;
+	int i;
+
+	own_holds(dir, sub);
+	for (i = 0; i < 2; i++) {
+		(void)snprintf(base[i], sizeof(base[i]), "%s/%d", dir, i);
+		(void)snprintf(text, sizeof(text),
+			       "[ $1 = thaw ] && : >%s/%d && "
+			       "until [ -e %s/%d ]; do sleep 0.02; done",
+			       dir, i, dir, !i);
+		script(path[i], text);
+		freeze_order_init(&o, "vol", path[i], NSEC_PER_SEC);
+		ASSERT_OK(close(freeze_marker_make(sub, &o.q, devs, name)));
+	}
+	EXPECT_INT(freeze_marker_sweep(sub, false, tell, &t), 2);
+	EXPECT_INT(t.n, 2);
+	EXPECT_NULL(strstr(t.text, " -"));
+	for (i = 0; i < 2; i++) {
+		script_free(path[i]);
+		ASSERT_OK(unlink(base[i]));
+	}
+	own_holds_end(dir, sub);
 }
 
 TEST(a_marker_of_another_boot_or_of_another_shape_undoes_nothing)
 {
 	static const char *const texts[] = {
-		"", "understudy-hold 1 0000\nvolume v\nfs 1 /\n",
-		"understudy-hold 2\nfs 1 /\n", "\n\n\n",
+		"", "understudy-hold 2 00000000000000000000 0000\nvolume v\n"
+		"fs 0 0 1 /\n",
+		"understudy-hold 2\nfs 0 0 1 /\n", "\n\n\n",
 	};
 	char dir[64], path[128];
 	struct told t = { 0 };
