@@ -139,8 +139,13 @@ int blkdev_admit(const struct blkdev *dev, struct err *err)
 				 "of 512 or 4096 bytes");
 		return -EOPNOTSUPP;
 	}
-	if (dev->request_based && !dev->n_tags)
-		return refuse("no-tags", dev, "the kernel does not say how "
-			      "many requests it takes at a time", err);
+	if (dev->request_based && !dev->n_tags) {
+		(void)refuse("no-tags", dev, "the kernel does not say how "
+			     "many requests it takes at a time", err);
+		(void)err_remedy(err, "let the daemon read mq/*/nr_tags of the "
+				 "disk in /sys; or track a linear dm device on "
+				 "top of it, and write to that only");
+		return -EOPNOTSUPP;
+	}
 	return 0;
 }

@@ -39,7 +39,8 @@ laps_at_least()
 
 laps_from_now()
 {
-	wait_for 60 laps_at_least $(($(counter vol audit_laps) + $1))
+	wait_for $((60 + 10 * $1)) laps_at_least \
+		$(($(counter vol audit_laps) + $1))
 }
 
 # Milliseconds since 1970; 0: nothing is proven.

@@ -30,6 +30,10 @@ again()
 	again causal 'under dependent writers' FLOW_POINTS=5000
 }
 
+@test "200 laps of the audit beside a busy file system raise no alarm" {
+	again audit 'no false alarm' FLOW_LAPS=200
+}
+
 @test "100 of 1000 points of a busy ext4 are clean and hold every change" {
 	again ext4 'hold every durable change' FLOW_POINTS=1000 FLOW_IMAGES=100
 }

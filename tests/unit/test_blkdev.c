@@ -327,6 +327,7 @@ TEST(zoned_dax_and_huge_blocks_are_refused)
 		dev = describe(m, 8, 0);
 		EXPECT_INT(blkdev_admit(&dev, &err), -EOPNOTSUPP);
 		EXPECT_STR(err.code, cases[i].code);
+		EXPECT_TRUE(err.remedy[0]);
 		machine_free(m);
 	}
 }
