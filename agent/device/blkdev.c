@@ -360,14 +360,35 @@ int blkdev_written_sectors(const struct blkdev *dev, uint64_t *out)
 	return 0;
 }
 
+/* Others that take bios count them whatever that says, or end each before they
+ * return. */
+static bool counts_requests(const struct blkdev *dev, int disk)
+{
+	uint64_t on;
+
+	if (!dev->request_based && strcmp(dev->id.kind, "dm") != 0 &&
+	    strcmp(dev->id.kind, "md") != 0)
+		return true;
+	return sysfs_u64(disk, "queue/iostats", &on) < 0 || on;
+}
+
+bool blkdev_counts_requests(const struct blkdev *dev)
+{
+	_cleanup_close_ int disk = sysfs_open_disk(dev->sys_fd);
+
+	return disk < 0 || counts_requests(dev, disk);
+}
+
 bool blkdev_writes_under_way(const struct blkdev *dev)
 {
 	_cleanup_close_ int disk = sysfs_open_disk(dev->sys_fd);
 	unsigned long long reads, writes;
 	char text[64];
 
-	/* Reads and writes that the driver has; unreadable is not "none". */
-	if (disk < 0 || sysfs_text(disk, "inflight", text, sizeof(text)) ||
+	/* Reads and writes that the driver has; unreadable is not "none", and
+	 * neither are those that the kernel does not count. */
+	if (disk < 0 || !counts_requests(dev, disk) ||
+	    sysfs_text(disk, "inflight", text, sizeof(text)) ||
 	    sscanf(text, "%llu %llu", &reads, &writes) != 2)
 		return true;
 	return writes != 0;

@@ -65,8 +65,11 @@ int blkdev_recheck(const struct blkdev *dev, struct err *err);
  * remedy ("bio-based", "zoned", "dax", "multipath-head"...).
  */
 int blkdev_admit(const struct blkdev *dev, struct err *err);
-/* Are writes of the disk under way right now, as far as can be told? */
+/* Are writes of the disk under way right now, as far as can be told? One look
+ * may overlook some. */
 bool blkdev_writes_under_way(const struct blkdev *dev);
+/* Can that be told? Mostly not with queue/iostats off. */
+bool blkdev_counts_requests(const struct blkdev *dev);
 /*
  * What the disk itself has counted as written and discarded, in sectors of 512
  * bytes: requests that have ended, well or not, since it is there. 0 or

@@ -480,6 +480,8 @@ int verify_on_commit(struct verify *v, uint64_t seq, struct err *err)
 {
 	struct question *q = next_question(v);
 
+	/* What is not at rest waits for this. */
+	v->progress++;
 	if (!v->n_hot)
 		return 0;
 	if (q) {

@@ -46,6 +46,7 @@ struct verify_job {
 	uint64_t resets;		/* of what is proven, then */
 	uint64_t progress, moved_ns;	/* when it last came on */
 	uint64_t session_ns;		/* when there last was a session */
+	uint64_t unsettled_ns;		/* since when it waits for that; 0 */
 	uint64_t next_slice_ns;
 };
 
@@ -311,7 +312,7 @@ static void note_proven(struct volume *v, const struct verify_job *job)
 }
 
 static int slices_failed(struct volume *v, struct verify_job *job, int r,
-			 struct err *err)
+			 bool in_meeting, struct err *err)
 {
 	bool reader = !err->num;
 
@@ -319,19 +320,23 @@ static int slices_failed(struct volume *v, struct verify_job *job, int r,
 		return r;		/* the session's; it goes on with the next */
 	err_sys(err, r, "reader-failed", v->cfg.device, "read");
 	finish(v, job, err);
-	if (reader)
+	/* (In an attempt its next round will find the same.) */
+	if (reader && !in_meeting)
 		volume_device_drop(v, false);
 	err_clear(err);
 	return 0;
 }
 
 /* No point has been made for long, and nothing else is left to compare. */
-static bool is_stalled(struct volume *v, struct verify_job *job)
+static bool is_stalled(struct volume *v, struct verify_job *job,
+		       bool in_meeting)
 {
 	uint64_t now = now_ns(v), progress = verify_progress(v->verify);
 
-	/* A comparison of everything takes its time, and ends. */
-	if (progress != job->progress || v->phase == PHASE_COMPARING) {
+	/* A comparison of everything takes its time, and ends; and so does what
+	 * another member of a group has to read. */
+	if (progress != job->progress || v->phase == PHASE_COMPARING ||
+	    in_meeting) {
 		job->progress = progress;
 		job->moved_ns = now;
 	}
@@ -354,8 +359,46 @@ static void no_session(struct volume *v, struct verify_job *job)
 	finish(v, job, &err);
 }
 
+/* Told at once when it is not to be known, or after a while. */
+static void not_settled(struct volume *v, struct verify_job *job)
+{
+	bool counted = blkdev_counts_requests(&v->dev);
+	struct err err = ERR_INIT;
+
+	job->moved_ns = now_ns(v);
+	if (!job->unsettled_ns)
+		job->unsettled_ns = now_ns(v);
+	if (counted && now_ns(v) - job->unsettled_ns < NO_SESSION_NS)
+		return;
+	err_set(&err, -EBUSY, "not-settled", v->cfg.name,
+		"verify: writes from before it was tracked may be under way "
+		"still%s", counted ? "" : ": the disk does not count them");
+	err_remedy(&err, counted ? "run it again when the device was at rest "
+				   "for a moment" :
+				   "echo 1 > /sys/block/DISK/queue/iostats");
+	finish(v, job, &err);
+}
+
+/* Are there both sides of a comparison? */
+static bool may_compare(struct volume *v, struct verify_job *job)
+{
+	if (!v->link || !v->cut) {
+		no_session(v, job);
+		return false;
+	}
+	job->session_ns = now_ns(v);
+	/* Writes from before the tracking have no mark until they end. */
+	if (!v->settled) {
+		not_settled(v, job);
+		return false;
+	}
+	job->unsettled_ns = 0;
+	/* What the audit has asked is answered first. */
+	return volume_turn_may_ask(v, v->verify);
+}
+
 /* 1 when there is more to do at once; 0; negative errno ends the session. */
-int volume_verify_step(struct volume *v, struct err *err)
+static int step(struct volume *v, bool in_meeting, struct err *err)
 {
 	struct err why = ERR_INIT;
 	bool cancelled;
@@ -371,14 +414,7 @@ int volume_verify_step(struct volume *v, struct err *err)
 	}
 	if (!job->session_ns)
 		job->session_ns = job->moved_ns = now_ns(v);
-	/* Writes from before the tracking have no mark until they end. */
-	if (!v->link || !v->cut || !v->settled) {
-		no_session(v, job);
-		return 0;
-	}
-	job->session_ns = now_ns(v);
-	/* What the audit has asked is answered first. */
-	if (!volume_turn_may_ask(v, v->verify))
+	if (!may_compare(v, job))
 		return 0;
 	if (!v->verify && begin(v, job, &why)) {
 		finish(v, job, &why);
@@ -387,9 +423,9 @@ int volume_verify_step(struct volume *v, struct err *err)
 	v->verify_ask_failed = false;
 	r = do_slices(v, job, err);
 	if (r < 0)
-		return slices_failed(v, job, r, err);
+		return slices_failed(v, job, r, in_meeting, err);
 	publish_report(v, job);
-	if (r == VERIFY_WAITS && is_stalled(v, job))
+	if (is_stalled(v, job, in_meeting) && r == VERIFY_WAITS)
 		verify_give_up(v->verify);
 	if (r == VERIFY_DONE) {
 		log_info("volume %s: verify has ended", v->cfg.name);
@@ -397,6 +433,25 @@ int volume_verify_step(struct volume *v, struct err *err)
 		finish(v, job, NULL);
 	}
 	return r == VERIFY_WORKED;
+}
+
+int volume_verify_step(struct volume *v, struct err *err)
+{
+	return step(v, false, err);
+}
+
+int volume_verify_in_meeting(struct volume *v, struct err *err)
+{
+	return step(v, true, err);
+}
+
+void volume_verify_rested(struct volume *v, uint64_t ns)
+{
+	bool cancelled;
+	struct verify_job *job = current_job(v, &cancelled);
+
+	if (job && job->moved_ns)
+		job->moved_ns = MIN(job->moved_ns + ns, now_ns(v));
 }
 
 uint64_t volume_verify_when(struct volume *v, uint64_t when)

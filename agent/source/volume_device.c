@@ -242,6 +242,7 @@ static int begin_dirty(struct volume *v, struct err *err)
 	all = !v->tracker->adopted || v->resync || v->is_distrusted;
 	v->known_ends = 0;
 	v->settled = false;
+	v->settle = (struct settle){ 0 };
 	v->written = (struct written){ 0 };
 	if (!all) {
 		r = v->tracker->ops->losses(v->tracker, &lost, err);
@@ -387,6 +388,7 @@ int volume_device_verify(struct volume *v, struct err *err)
 {
 	struct tracker_losses lost;
 	const struct loss *loss;
+	uint64_t now = clock_mono_ns(v->env.clock);
 	bool quiet;
 	int r;
 
@@ -416,7 +418,7 @@ int volume_device_verify(struct volume *v, struct err *err)
 	/* A write from before the tracking has no slot; only its completion
 	 * tells of it, so that must not be missed until all are through. */
 	if (!loss && !v->settled) {
-		v->settled = quiet;
+		v->settled = settle_look(&v->settle, quiet, now);
 		if (lost.complete_misses)
 			loss = volume_completions_missed();
 	}

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "source/volume_internal.h"
 
 int volume_group_join(struct volume *v, struct err *err)
@@ -125,15 +126,35 @@ static int wait_for_others(void *arg)
 	return volume_wait_a_while(v, &v->group_err);
 }
 
+/* Where no flip is waited for: none is made before this member comes again, so
+ * what is at rest may be compared meanwhile. */
+static int wait_and_compare(void *arg)
+{
+	struct volume *v = arg;
+	int r;
+
+	if (volume_cancelled(v))
+		return -ECANCELED;
+	r = volume_verify_in_meeting(v, &v->group_err);
+	return r ? MIN(r, 0) : wait_for_others(arg);
+}
+
+static int flip_for_all(void *arg, struct group_attempt *a);
+
 static int meet(struct volume *v, enum group_vote vote,
 		int (*action)(void *arg, struct group_attempt *a))
 {
 	const struct group_meeting m = {
-		.vote = vote, .action = action, .wait = wait_for_others,
+		.vote = vote, .action = action,
+		.wait = action == flip_for_all ? wait_for_others
+					       : wait_and_compare,
 		.arg = v,
 	};
+	uint64_t came_ns = clock_mono_ns(v->env.clock);
+	int r = group_meet(v->group->meetings, v->member, &m, &v->joint);
 
-	return group_meet(v->group->meetings, v->member, &m, &v->joint);
+	volume_verify_rested(v, clock_mono_ns(v->env.clock) - came_ns);
+	return r;
 }
 
 /* Another gave up, or this member's session ended while it waited. */

@@ -14,6 +14,7 @@
 #include "source/cut.h"
 #include "source/link.h"
 #include "source/reader.h"
+#include "source/settle.h"
 #include "source/ship.h"
 #include "source/source_group.h"
 #include "tracker/tracker.h"
@@ -181,6 +182,8 @@ struct volume {
 	struct err group_err;		/* met while waiting for them */
 	bool settled;			/* no write from before the tracking is
 					 * under way any more */
+	struct settle settle;		/* how that is found */
+	uint64_t next_settle_ns;
 	uint64_t next_cut_ns, next_dial_ns, next_device_ns, dial_backoff_ns;
 	uint64_t next_collect_ns;	/* while there is no session */
 	uint64_t next_hold_ns;		/* for contention: not before */
@@ -286,6 +289,10 @@ int volume_session_ack(struct volume *v, struct err *err);
 
 /* verify_volume.c */
 int volume_verify_step(struct volume *v, struct err *err);
+/* The same in a meeting of a group, between two rounds. */
+int volume_verify_in_meeting(struct volume *v, struct err *err);
+/* For so long it had no turn. */
+void volume_verify_rested(struct volume *v, uint64_t ns);
 /* The earlier of when and the next slice. */
 uint64_t volume_verify_when(struct volume *v, uint64_t when);
 /* Ends one that is under way. */

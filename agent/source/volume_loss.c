@@ -12,10 +12,11 @@
  * our eyes.
  *
  * - Looked at, W is read before I: what has ended meanwhile makes I - W larger.
- * - Such a value is found by reading I, seeing nothing under way, and reading W
- *   SETTLE_NS later: everything in that I is in that W. What was written
- *   meanwhile makes the value smaller than it might be, and so the comparison
- *   blind to as much; the largest one found counts.
+ * - Such a value is found by reading I, seeing nothing under way, seeing that
+ *   again SETTLE_NS later or more (one look may overlook a request that its
+ *   driver was about to get), and reading W then: everything in that I is in
+ *   that W. What was written meanwhile makes the value smaller than it might
+ *   be, and so the comparison blind to as much; the largest one found counts.
  * - A disk whose statistics are off counts less, never more.
  * - Where the kernel has skipped a program, it begins anew.
  */
@@ -27,10 +28,6 @@
 
 #include "base/checked.h"
 #include "source/volume_internal.h"
-
-/* Between a driver's being done and the disk's counting it lies no more than
- * an interrupt's second half. */
-#define SETTLE_NS NSEC_PER_SEC
 
 #define COUNT(f) offsetof(struct tracker_losses, f)
 
@@ -166,24 +163,26 @@ void volume_compare_written(struct volume *v, struct tracker_losses *l)
 	struct written *c = &v->written;
 	uint64_t now = clock_mono_ns(v->env.clock);
 	int64_t issued, written;
+	bool due, quiet;
 
 	/* A device that takes bios has no such count of its own. */
 	if (!v->dev.request_based || !v->tracker->ops->stats)
 		return;
 	if (c->skipped != l->skipped)
 		*c = (struct written){ .skipped = l->skipped };
+	due = c->has_mark && now - c->mark_ns >= SETTLE_NS;
+	/* Before W: what is through by now is in it. */
+	quiet = due && !blkdev_writes_under_way(&v->dev);
 	if (read_both(v, &issued, &written))
 		return;
 	if (c->has_base && issued - written < c->base &&
 	    !were_skipped(v, c->skipped))
 		l->unseen_sectors = (uint64_t)(c->base - (issued - written));
-	if (c->has_mark) {
-		if (now - c->mark_ns < SETTLE_NS)
-			return;
-		if (!c->has_base || c->marked - written > c->base)
-			c->base = c->marked - written;
-		c->has_base = true;
-	}
+	if (c->has_mark && !quiet)
+		return;
+	if (quiet && (!c->has_base || c->marked - written > c->base))
+		c->base = c->marked - written;
+	c->has_base |= quiet;
 	c->has_mark = !blkdev_writes_under_way(&v->dev);
 	c->marked = issued;
 	c->mark_ns = now;

@@ -80,7 +80,9 @@ static int wait_until(struct volume *v, uint64_t when, struct err *err)
 
 int volume_wait_a_while(struct volume *v, struct err *err)
 {
-	return wait_until(v, now_ns(v) + IDLE_MS * NSEC_PER_MSEC, err);
+	uint64_t when = now_ns(v) + IDLE_MS * NSEC_PER_MSEC;
+
+	return wait_until(v, volume_verify_when(v, when), err);
 }
 
 /* ---- waiters ---- */
@@ -523,17 +525,33 @@ static void idle_step(struct volume *v)
 		session_failed(v, &err);
 }
 
+/* Not only before a point: a volume at rest makes none for long. */
+static void settle_step(struct volume *v)
+{
+	struct err err = ERR_INIT;
+
+	if (!v->cut || !v->link || v->settled || now_ns(v) < v->next_settle_ns)
+		return;
+	v->next_settle_ns = now_ns(v) + SETTLE_NS;
+	/* What cannot be looked at is told when a point is due. */
+	(void)volume_device_verify(v, &err);
+}
+
 /* Between two cuts. True: there is more to do at once. */
 static bool verify_step(struct volume *v)
 {
 	struct err err = ERR_INIT;
-	int r = volume_verify_step(v, &err);
+	int r;
 
+	settle_step(v);
+	r = volume_verify_step(v, &err);
 	if (!r)
 		r = volume_audit_step(v, &err);
-
 	if (r < 0 && v->link)
 		session_failed(v, &err);
+	/* What a session ships into is the device's as it was. */
+	if (v->link && !v->cut)
+		volume_session_close(v, true);
 	return r > 0;
 }
 

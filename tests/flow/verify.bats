@@ -240,6 +240,67 @@ called_off_twice()
 	grep -q "no difference" "$RIG/slow_verify.out"
 }
 
+@test "with statistics off nobody knows that all is through: said at once; on again, it is compared" {
+	protected_volume "interval = 1h" "rpo = 2h"
+	# Another daemon does not know what this one has seen.
+	daemon_stop source
+	echo 0 >"/sys/block/${DEV##*/}/queue/iostats"
+	daemon_start source
+	wait_for 30 volume_is vol protected
+	fails 1 ctl verify vol
+	[[ $output == *"does not count them"*queue/iostats* ]]
+	echo 1 >"/sys/block/${DEV##*/}/queue/iostats"
+	# No point comes for an hour.
+	verify_says 0 "$everything_equal"
+}
+
+# A member of the group shop with content: it is protected with the others.
+group_member()
+{
+	local name=$1
+	shift
+
+	rig_loop "$name" 24MiB
+	"$TOOLS/blocks" fill "${LOOP[$name]}" 0 $((20 << 20)) 1
+	printf '[volume %s]\ndevice = %s\naudit = off\n' "$name" \
+		"${LOOP[$name]}" >>"$RIG/volumes.conf"
+	printf '%s\n' "$@" >>"$RIG/volumes.conf"
+}
+
+@test "a member of a group is compared while another one has much to read" {
+	local seq
+
+	rig_replica >/dev/null
+	group_member a ""
+	group_member b "read-limit = 2MiB/s"
+	printf '[group shop]\nvolumes = a b\nreplicas = dr1\n' \
+		>>"$RIG/volumes.conf"
+	rig_source
+	wait_for 60 volume_is a protected
+	ctl verify a
+	# Ten seconds for the one, nothing for the other.
+	"$TOOLS/blocks" fill "${LOOP[b]}" 0 $((20 << 20)) 2
+	seq=$(volume_field a last_point.seq)
+	wait_for 20 reads_b $(($(counter b bytes_read) + (1 << 20)))
+	ctl verify a
+	reads_less_than_all
+	# No point of the group has come in between.
+	field_is a last_point.seq "$seq"
+	ctl sync shop --timeout 60s
+	points_after a "$seq"
+}
+
+reads_b()
+{
+	[ "$(counter b bytes_read)" -ge "$1" ]
+}
+
+# b is not through with what was written to it.
+reads_less_than_all()
+{
+	[ "$(ctl --json status b | jq .volumes[0].backlog_bytes)" -gt 0 ]
+}
+
 @test "at the replica it says where to give the command" {
 	protected_volume
 	fails 1 rctl verify vol

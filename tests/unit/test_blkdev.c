@@ -332,6 +332,35 @@ TEST(zoned_dax_and_huge_blocks_are_refused)
 	}
 }
 
+TEST(writes_are_under_way_unless_the_disk_counts_them_and_counts_none)
+{
+	struct machine *m = machine_new();
+	struct blkdev dev;
+
+	put_disk(m, "sda", "8:0");
+	put_queue(m, "sda", 0, 32, 0);
+	put(m, "1\n", "sys/devices/sda/queue/iostats");
+	dev = describe(m, 8, 0);
+	dev.sys_fd = sysfs_open_dev(&m->roots, (struct devno){ 8, 0 });
+	ASSERT_GE(dev.sys_fd, 0);
+	EXPECT_TRUE(blkdev_writes_under_way(&dev));
+	put(m, "       3        1\n", "sys/devices/sda/inflight");
+	EXPECT_TRUE(blkdev_writes_under_way(&dev));
+	put(m, "       3        0\n", "sys/devices/sda/inflight");
+	EXPECT_FALSE(blkdev_writes_under_way(&dev));
+	EXPECT_TRUE(blkdev_counts_requests(&dev));
+	put(m, "0\n", "sys/devices/sda/queue/iostats");
+	EXPECT_FALSE(blkdev_counts_requests(&dev));
+	EXPECT_TRUE(blkdev_writes_under_way(&dev));
+	/* What heeds the switch without having requests, and what does not. */
+	dev.request_based = false;
+	EXPECT_TRUE(blkdev_counts_requests(&dev));
+	strcpy(dev.id.kind, "dm");
+	EXPECT_FALSE(blkdev_counts_requests(&dev));
+	(void)close(dev.sys_fd);
+	machine_free(m);
+}
+
 TEST(an_absent_device_and_nonsense_in_sysfs_are_errors)
 {
 	struct machine *m = machine_new();
