@@ -128,7 +128,8 @@ __noinline int issue_one(__u32 vol, __u32 op, const struct start *q)
 
 /*
  * A discard that was merged out of several ranges sums their lengths into one
- * request whose own range is wrong; the hull of its bios is right.
+ * request whose own range is wrong; the hull of its bios is right. Of more than
+ * are followed it may be anywhere on the disk, until it has ended.
  */
 static __always_inline void discard_hull(__u64 bio, __u64 *sector,
 					 __u64 *n_sectors)
@@ -136,6 +137,10 @@ static __always_inline void discard_hull(__u64 bio, __u64 *sector,
 	struct walk_ctx hull = { .bio = bio, .lo = ALL_ONES };
 
 	bpf_loop(DISCARD_RANGES_MAX, walk_bio, &hull, 0);
+	if (hull.bio) {
+		hull.lo = 0;
+		hull.hi = ALL_ONES >> 1;
+	}
 	if (hull.hi <= hull.lo)
 		return;
 	*sector = hull.lo;

@@ -138,6 +138,29 @@ cuts_after()
 	lost events-missed
 }
 
+@test "a discard of more ranges than are followed: what lies behind them counts too" {
+	local disk
+
+	truncate -s 64MiB "$RIG/vol.img"
+	disk=$(losetup -P --direct-io=on -f --show "$RIG/vol.img")
+	LOOP["vol"]=$disk
+	DEV=${disk}p1
+	addpart "$disk" 1 65536 65536
+	wait_for 10 test -b "$DEV"
+	"$TOOLS/blocks" fill "$DEV" 0 $((16 << 20)) 1
+	rig_replica >/dev/null
+	rig_volume vol "$DEV" "interval = 100ms"
+	rig_source
+	wait_for 30 volume_is vol protected
+	# One request of 2048 ranges, the last 512 of them in the volume.
+	run "$TOOLS/discards" "$disk" $((26 << 20)) 2048
+	[ "$status" -ne 77 ] ||
+		skip "the kernel takes one discard at a time of each process"
+	[ "$status" -eq 0 ]
+	lost discard-unknown
+	told '.message | test("discards had too many ranges")'
+}
+
 @test "another medium, the same number set up again" {
 	rig_loop vol $size
 	"$TOOLS/blocks" fill "${LOOP[vol]}" 0 $((4 << 20)) 1
