@@ -168,3 +168,48 @@ every_point_since()
 	run ! told '.slug == "state-comparing" and .object == "plain"'
 	[ "$(counter plain bytes_read)" -lt $((size / 4)) ]
 }
+
+# needs_recovery VOLUME@SEQ: its journal would be replayed
+needs_recovery()
+{
+	rm -f "$RIG/image"
+	rctl restore "$1" --to "$RIG/image" >/dev/null
+	# In the superblock, among what a filesystem cannot be read without.
+	[ $(($(od -An -tu4 -j 1120 -N 4 "$RIG/image") & 4)) -ne 0 ]
+}
+
+# By the device that has it, and by the one below.
+@test "a filesystem on a mapping is found and frozen, for the mapping and for the disk below" {
+	local name seq
+
+	grep -qw ext4 /proc/filesystems || modprobe -q ext4 ||
+		skip "the kernel has no ext4"
+	rig_loop below 32MiB
+	dm "us-held-$$" "0 65536 linear ${LOOP[below]} 0"
+	mkfs.ext4 -q "$DEVICE"
+	rig_mount "$DEVICE" "$RIG/mnt"
+	rig_volume held "$DEVICE" "quiesce = freeze" "quiesce-limit = 20s"
+	rig_volume below "${LOOP[below]}" "quiesce = freeze" \
+		"quiesce-limit = 20s"
+	rig_source
+	for name in held below; do
+		wait_for 60 volume_is "$name" protected
+		head -c 300000 /dev/urandom >"$RIG/mnt/cached"
+		seq=$(sync_point "$name" --quiesce)
+		[ "$(point_field "$name" "$seq" kind)" = frozen ]
+		run ! needs_recovery "$name@$seq"
+		e2fsck -fn "$RIG/image"
+	done
+	# Negative control.
+	head -c 300000 /dev/urandom >"$RIG/mnt/cached"
+	sync "$RIG/mnt/cached"
+	needs_recovery "held@$(sync_point held)"
+	# Somebody else's, seen from below.
+	fsfreeze --freeze "$RIG/mnt"
+	run ctl sync below --quiesce
+	fsfreeze --unfreeze "$RIG/mnt"
+	[ "$status" = 4 ]
+	[[ $output == *"somebody else has frozen $RIG/mnt"* ]]
+	daemon_stop source
+	rig_umount "$RIG/mnt"
+}
