@@ -59,7 +59,7 @@ static void remember_point(struct volume *v)
 	const struct acked *a = &v->vs.acked;
 	int64_t age;
 
-	v->phase = a->valid ? PHASE_RUNNING : PHASE_INITIALIZING;
+	v->phase = a->valid ? PHASE_STARTING : PHASE_INITIALIZING;
 	v->paused = v->vs.sw.paused;
 	v->last_state = VOLUME_INITIALIZING;
 	if (!a->valid)

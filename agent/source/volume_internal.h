@@ -34,6 +34,8 @@
 /* What the worker says of itself; protected and lagging follow from the lag. */
 enum phase {
 	PHASE_INITIALIZING,		/* no point yet */
+	PHASE_STARTING,			/* has points; the device was not
+					 * looked at yet */
 	PHASE_COMPARING,		/* everything is looked at again */
 	PHASE_RUNNING,
 	PHASE_REFUSED,			/* until an operator acts */

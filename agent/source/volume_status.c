@@ -90,6 +90,10 @@ static enum volume_state state_now(const struct volume *v)
 	/* Points are made all the same: each is as good as the one before. */
 	if (is_differing(v))
 		return VOLUME_FAILED;
+	/* How young its last point may be: whether what was written since is
+	 * known will be seen when the device is opened. */
+	if (v->phase == PHASE_STARTING)
+		return VOLUME_LAGGING;
 	return lag_now(v) > lag_limit(v) ? VOLUME_LAGGING : VOLUME_PROTECTED;
 }
 
@@ -142,14 +146,20 @@ static void note_state(struct volume *v)
 {
 	enum volume_state s = state_now(v), was = v->last_state;
 	int64_t since = v->shown.since_wall_ns;
+	struct err why = ERR_INIT;
 
 	/* Ordered, and not begun: the worker may be in a handshake. */
-	if (s == VOLUME_COMPARING && v->phase == PHASE_RUNNING) {
-		struct err why = ERR_INIT;
-
+	if (s == VOLUME_COMPARING &&
+	    (v->phase == PHASE_RUNNING || v->phase == PHASE_STARTING)) {
 		err_set(&why, -ESTALE, "resync", v->cfg.name,
 			"resync was ordered: everything is compared");
 		copy_reason(v, &why);
+	} else if (s == VOLUME_LAGGING && v->phase == PHASE_STARTING) {
+		err_set(&why, -EAGAIN, "starting", v->cfg.name,
+			"its device is being opened");
+		copy_reason(v, &why);
+		/* Who looks is told; it is no event, each start is so. */
+		return;
 	}
 	if (s == was && since)
 		return;
@@ -356,7 +366,7 @@ void volume_get_status(struct volume *v, struct volume_status *out)
 	(void)snprintf(out->replica, sizeof(out->replica), "%s",
 		       v->cfg.replica.name);
 	out->uuid = v->vs.uuid;
-	out->state = v->last_state;
+	out->state = state_now(v);
 	out->interval_ns = v->cfg.interval_ns;
 	out->rpo_ns = v->cfg.rpo_ns;
 	out->has_lag = v->has_proven;

@@ -332,7 +332,7 @@ bad()
 	bad 10 quiesce "[volume v]" "device = /dev/null" \
 		"replicas = dr1" "on-contention = quiesce"
 	bad 12 "not supported" "[volume v]" "device = /dev/null" "[group g]" \
-		"volumes = v" "replicas = dr1" "quiesce = freeze"
+		"volumes = v" "replicas = dr1" "on-contention = quiesce"
 	bad 11 "not supported" "[store]" "listen = 127.0.0.1:7420" \
 		"path = $RIG/store" "[accept web1/*]" "retain = 1h:all"
 	run -1 "$BUILD/understudyd" --config "$RIG/absent.conf" --check
