@@ -393,9 +393,11 @@ TEST(hooks_of_what_was_left_behind_run_at_the_same_time)
 TEST(a_marker_of_another_boot_or_of_another_shape_undoes_nothing)
 {
 	static const char *const texts[] = {
-		"", "understudy-hold 2 00000000000000000000 0000\nvolume v\n"
-		"fs 0 0 1 /\n",
-		"understudy-hold 2\nfs 0 0 1 /\n", "\n\n\n",
+		"",
+		("understudy-hold 2 00000000000000000000 0000\nvolume v\n"
+		 "fs 0 0 1 /\n"),
+		"understudy-hold 2\nfs 0 0 1 /\n",
+		"\n\n\n",
 	};
 	char dir[64], path[128];
 	struct told t = { 0 };
