@@ -31,7 +31,7 @@ static void add_of(uint64_t attempt, int member, const char *fs,
 		   uint64_t limit_ms)
 {
 	struct blkdev_fs f = { 0 };
-	char name[8], points[16][4];
+	char name[16], points[16][4];
 	struct plan_part p = {
 		.member = member, .name = name, .fs = &f, .hook = hook,
 		.volume = { 8, (uint32_t)member },
