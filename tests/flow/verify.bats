@@ -272,13 +272,13 @@ group_member()
 
 	rig_replica >/dev/null
 	group_member a ""
-	group_member b "read-limit = 2MiB/s"
+	group_member b "read-limit = 4MiB/s"
 	printf '[group shop]\nvolumes = a b\nreplicas = dr1\n' \
 		>>"$RIG/volumes.conf"
 	rig_source
 	wait_for 60 volume_is a protected
 	ctl verify a
-	# Ten seconds for the one, nothing for the other.
+	# Five seconds for the one, nothing for the other.
 	"$TOOLS/blocks" fill "${LOOP[b]}" 0 $((20 << 20)) 2
 	seq=$(volume_field a last_point.seq)
 	wait_for 20 reads_b $(($(counter b bytes_read) + (1 << 20)))
