@@ -178,7 +178,6 @@ int host_load(struct tracker_host *h, uint32_t want, struct tracker_bpf **out,
 	if (!skel)
 		return err_sys(err, -errno, "bpf-load", h->dir,
 			       "open tracker programs");
-	*out = skel;
 	skel->rodata->without_reread = h->switches.without_reread;
 	skel->rodata->without_issue_mark = h->switches.without_issue_mark;
 	skel->rodata->window_turns = h->switches.window_turns;
@@ -190,8 +189,12 @@ int host_load(struct tracker_host *h, uint32_t want, struct tracker_bpf **out,
 		r = bpf_map__set_max_entries(skel->maps.stamps, 1);
 	if (!r)
 		r = tracker_bpf__load(skel);
-	if (!r)
+	if (!r) {
+		*out = skel;
 		return 0;
+	}
+	/* Nothing half loaded is kept: the next time begins anew. */
+	tracker_bpf__destroy(skel);
 	err_sys(err, r, "bpf-load", h->dir, "load tracker programs");
 	return err_remedy(err, "run `understudyctl doctor`");
 }
